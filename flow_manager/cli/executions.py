@@ -1,0 +1,124 @@
+"""`flow-manager list`, `show` and `doctor`: what is stored, also while a server owns the file."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import asdict
+from typing import Any
+
+import click
+import msgspec
+
+from flow_manager import bootstrap
+from flow_manager.cli import output
+from flow_manager.cli.exits import ExitCode
+from flow_manager.cli.options import setting_options, settings_from
+from flow_manager.core.events import Event
+from flow_manager.core.states import ExecutionStatus
+from flow_manager.core.view import View, format_time
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.command("list", short_help="List executions, the newest first.")
+@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="At most so many.")
+@click.option(
+    "--status",
+    type=click.Choice([status.value for status in ExecutionStatus]),
+    help="Only with this status.",
+)
+@as_json_option
+@setting_options("database")
+def list_executions(limit: int, status: str | None, as_json: bool, **options: object) -> None:
+    """List executions, the newest first."""
+    wanted = None if status is None else ExecutionStatus(status)
+    with closing(bootstrap.open_reader(settings_from(options))) as reader:
+        summaries = reader.executions(limit=limit, status=wanted)
+    if as_json:
+        output.show_json([summary.to_json() for summary in summaries])
+        return
+    rows = [
+        (
+            each.execution_id,
+            each.flow_id,
+            output.status_text(each.status.value),
+            output.short_time(each.started_at),
+            output.short_time(each.ended_at),
+        )
+        for each in summaries
+    ]
+    output.show_table(("execution", "flow", "status", "started", "ended"), rows, empty="no executions")
+
+
+@click.command(short_help="Show one execution and its task runs.")
+@click.argument("execution_id", metavar="ID")
+@click.option("--history", is_flag=True, help="Show every event as well.")
+@as_json_option
+@setting_options("database")
+def show(execution_id: str, history: bool, as_json: bool, **options: object) -> None:
+    """Show the execution ID: how it stands and how its task runs went."""
+    with closing(bootstrap.open_reader(settings_from(options))) as reader:
+        view = reader.describe(execution_id)
+        events = reader.history(execution_id) if history else ()
+    if as_json:
+        body = view.to_json()
+        output.show_json(body | {"history": [_written(event) for event in events]} if history else body)
+        return
+    _show_view(view)
+    if events:
+        rows = [_event_row(number, event) for number, event in enumerate(events, start=1)]
+        output.show_table(("no", "at", "event", "details"), rows)
+
+
+@click.command(short_help="Check the stored executions.")
+@as_json_option
+@setting_options("database")
+@click.pass_context
+def doctor(ctx: click.Context, /, as_json: bool, **options: object) -> None:
+    """Check that every open execution has what will move it on, and every history is whole.
+
+    Exits with 1 if a promise is broken.
+    """
+    with closing(bootstrap.open_reader(settings_from(options))) as reader:
+        violations = reader.violations()
+    if as_json:
+        output.show_json({"sound": not violations, "violations": [asdict(each) for each in violations]})
+    else:
+        rows = [(each.execution_id, each.code, each.detail) for each in violations]
+        output.show_table(("execution", "violation", "detail"), rows, empty="sound: no violations")
+    ctx.exit(ExitCode.FAILED if violations else ExitCode.OK)
+
+
+def _show_view(view: View) -> None:
+    facts: list[tuple[str, output.Cell]] = [
+        ("execution", view.execution_id),
+        ("flow", view.flow_id),
+        ("status", output.status_text(view.status.value)),
+        ("started", output.short_time(view.started_at)),
+        ("ended", output.short_time(view.ended_at)),
+    ]
+    facts += [("label", f"{name}={value}") for name, value in view.labels.items()]
+    if view.wake is not None and not view.is_ended:
+        facts.append(("waits for", f"{view.wake.reason.value} {view.wake.detail}".strip()))
+        facts.append(("due", format_time(view.wake.due_at)))
+    if view.error is not None:
+        facts.append(("error", f"{view.error.code}: {view.error.message}"))
+    output.show_facts(facts)
+    rows = [
+        (str(each.run), each.task, str(each.attempt), output.status_text(each.status), each.message)
+        for each in view.attempts
+    ]
+    output.show_table(("run", "task", "attempt", "status", "message"), rows, empty="no task has run yet")
+
+
+def _written(event: Event) -> dict[str, Any]:
+    fields: dict[str, Any] = msgspec.to_builtins(event)
+    return fields
+
+
+def _event_row(number: int, event: Event) -> tuple[str, str, str, str]:
+    fields = _written(event)
+    kind = fields.pop("type")
+    del fields["at"]
+    details = msgspec.json.encode(fields).decode() if fields else ""
+    return str(number), format_time(event.at), kind, details

@@ -1,0 +1,78 @@
+"""Options made from the table of settings, and the settings made from the options."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+import click
+
+from flow_manager.settings import SETTINGS, Kind, Setting, Settings
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_METAVARS: Final = {
+    Kind.TEXT: "TEXT",
+    Kind.INTEGER: "NUMBER",
+    Kind.PATH: "FILE",
+    Kind.SECONDS: "SECONDS",
+    Kind.BYTES: "BYTES",
+    Kind.MODULES: "MODULE",
+}
+
+
+class SettingOption(click.Option):
+    """An option whose environment twin is shown in its help, but read by `Settings.load`: so an
+    error calls a setting by the name under which it was given."""
+
+    def resolve_envvar_value(self, _ctx: click.Context) -> str | None:
+        return None
+
+
+def setting_options(*names: str) -> Callable[[_Command], _Command]:
+    """Give a command the options of these settings, of all settings if none is named."""
+    chosen = [setting for setting in SETTINGS if not names or setting.name in names]
+
+    def add(command: _Command) -> _Command:
+        for setting in reversed(chosen):
+            command = _option(setting)(command)
+        return command
+
+    return add
+
+
+def _option(setting: Setting) -> Callable[[_Command], _Command]:
+    shared: dict[str, Any] = {
+        "cls": SettingOption,
+        "default": None,
+        "envvar": setting.variable,
+        "show_envvar": True,
+        "help": setting.sentence,
+    }
+    if setting.kind is Kind.SWITCH:
+        return click.option(setting.option, setting.name, is_flag=True, **shared)
+    return click.option(
+        setting.option,
+        setting.name,
+        metavar="|".join(setting.choices) or _METAVARS[setting.kind],
+        multiple=setting.kind is Kind.MODULES,
+        show_default=setting.default_text or False,
+        **shared,
+    )
+
+
+def settings_from(options: Mapping[str, object]) -> Settings:
+    """The settings of a command from its options and the environment.
+
+    The current folder becomes importable, as with `python -m`, for `--task-module`; and the seed goes
+    where the sample tasks look for it. Raises `SettingsError`.
+    """
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    settings = Settings.load(given, os.environ)
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    if settings.seed is not None:
+        os.environ["FLOW_MANAGER_SAMPLE_SEED"] = str(settings.seed)
+    return settings

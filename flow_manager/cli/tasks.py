@@ -1,0 +1,26 @@
+"""`flow-manager tasks`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from flow_manager import bootstrap
+from flow_manager.cli import output
+from flow_manager.cli.options import setting_options, settings_from
+
+
+@click.command(short_help="List the registered task types.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with the input schemas.")
+@setting_options("task_modules")
+def tasks(as_json: bool, **options: object) -> None:
+    """List the registered task types: their names are what `type` in a flow can say."""
+    types = bootstrap.build_registry(settings_from(options)).task_types()
+    if as_json:
+        output.show_json([asdict(each) for each in types])
+        return
+    rows = [(each.name, each.runs, each.origin, each.description) for each in types]
+    output.show_table(
+        ("task", "runs in", "code", "does"), rows, empty="no tasks; name a module with --task-module"
+    )

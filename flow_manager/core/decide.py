@@ -1,0 +1,230 @@
+"""The decision: what happens next in an execution.
+
+`decide` is a pure function of the flow, the view of the history so far, the time and a random
+number. Its answer is a value: the events to record, and then one action. A crash, a wait, a
+retry and a plain next step all come through here; there is no second path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from flow_manager.core.conditions import DEAD_END, ConditionEvaluator, Route
+from flow_manager.core.definition import END, Flow, Task
+from flow_manager.core.events import (
+    AttemptEnded,
+    AttemptLost,
+    AttemptStarted,
+    Event,
+    ExecutionEnded,
+    ExecutionQuarantined,
+    RetryScheduled,
+    Routed,
+)
+from flow_manager.core.results import TaskError
+from flow_manager.core.retries import retry_at
+from flow_manager.core.states import ExecutionStatus, Wake, WakeReason
+from flow_manager.core.view import Phase, View
+
+MOST_LOSSES: Final = 3
+"""A task run whose attempts killed the worker this often is quarantined."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunAttempt:
+    """Run the body of `task`; its start is the last event of the decision."""
+
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """Let go of the execution until `wake`: it holds no thread and no memory meanwhile."""
+
+    wake: Wake
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The execution has ended."""
+
+    status: ExecutionStatus
+
+
+@dataclass(frozen=True, slots=True)
+class DecideAgain:
+    """The recorded events change the picture: fold them in and decide once more, in the same step."""
+
+
+Action = RunAttempt | Park | Finish | DecideAgain
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Record `events`, in one transaction with the wake that `action` implies; then act."""
+
+    events: tuple[Event, ...]
+    action: Action
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What a decision may know beyond the flow and its history.
+
+    `chance` is a random number in [0, 1); `task_types` are the types whose code is at hand.
+    Where no attempt may start (the service is stopping, or full), the execution is due again.
+    """
+
+    now: datetime
+    chance: float
+    task_types: Container[str]
+    may_start: bool = True
+
+
+_evaluator = ConditionEvaluator()
+
+
+def decide(flow: Flow, view: View, given: Circumstances) -> Decision:
+    """What to record and do next."""
+    if flow.timeout is not None and _timed_out(flow, view, given.now):
+        return _fail(given.now, _flow_timeout(flow))
+    return _DECIDE[view.phase](flow, view, given)
+
+
+def deadline_of(flow: Flow, view: View) -> datetime | None:
+    """When the whole execution times out, if it ever does."""
+    if flow.timeout is None or view.started_at is None:
+        return None
+    return view.started_at + flow.timeout
+
+
+def _after_start(flow: Flow, view: View, given: Circumstances) -> Decision:
+    return _start_run(flow, flow.start_task, view.run + 1, given)
+
+
+def _after_release(flow: Flow, view: View, given: Circumstances) -> Decision:
+    return _start_attempt(flow, view.task, view.run, view.attempt + 1, given)
+
+
+def _after_routing(flow: Flow, view: View, given: Circumstances) -> Decision:
+    return _start_run(flow, view.task, view.run + 1, given)
+
+
+def _after_attempt(flow: Flow, view: View, given: Circumstances) -> Decision:
+    task, outcome = flow.tasks[view.task], view.outcome
+    if outcome in ("failure", "timeout"):
+        due_at = retry_at(
+            task.retry,
+            view.last_attempt.error,
+            failures=view.failures,
+            first_started_at=view.run_started_at or given.now,
+            now=given.now,
+            chance=given.chance,
+        )
+        if due_at is not None:
+            retry = RetryScheduled(given.now, task.name, due_at, view.run, view.attempt + 1)
+            return Decision((retry,), Park(Wake(WakeReason.DUE, _first(due_at, deadline_of(flow, view)))))
+    return _route(flow, view, task, outcome, given)
+
+
+def _after_interruption(flow: Flow, view: View, given: Circumstances) -> Decision:
+    """An attempt is open though nobody runs it: its worker died."""
+    task = flow.tasks[view.task]
+    reason = "the worker died before the result was stored"
+    if task.on_lost == "unknown":
+        error = TaskError("task.lost", f"{reason}; whether the task took effect is unknown", retryable=False)
+        lost = AttemptEnded(given.now, task.name, view.run, view.attempt, "unknown", reason, None, error)
+        return Decision((lost,), DecideAgain())
+    gone = AttemptLost(given.now, task.name, view.run, view.attempt, reason)
+    return Decision((gone,), DecideAgain())
+
+
+def _after_loss(flow: Flow, view: View, given: Circumstances) -> Decision:
+    if view.losses >= MOST_LOSSES:
+        reason = f"task {view.task!r} lost its worker {view.losses} times in a row"
+        quarantined = ExecutionQuarantined(given.now, view.task, reason)
+        return Decision((quarantined,), Park(Wake(WakeReason.QUARANTINE, given.now, reason)))
+    return _start_attempt(flow, view.task, view.run, view.attempt + 1, given)
+
+
+def _during_retry_wait(flow: Flow, view: View, given: Circumstances) -> Decision:
+    due_at = view.retry_due_at or given.now
+    if due_at > given.now:
+        return Decision((), Park(Wake(WakeReason.DUE, _first(due_at, deadline_of(flow, view)))))
+    return _start_attempt(flow, view.task, view.run, view.attempt + 1, given)
+
+
+def _in_quarantine(flow: Flow, view: View, given: Circumstances) -> Decision:
+    return Decision((), Park(Wake(WakeReason.QUARANTINE, given.now)))
+
+
+def _at_the_end(flow: Flow, view: View, given: Circumstances) -> Decision:
+    return Decision((), Finish(view.status))
+
+
+def _route(flow: Flow, view: View, task: Task, outcome: str, given: Circumstances) -> Decision:
+    counts_as = "success" if task.optional else view.outcome
+    route = _evaluator.route(flow.conditions_from.get(task.name, ()), counts_as)
+    routed = Routed(given.now, task.name, route.to, route.condition, route.matched, view.outcome)
+    if route.to == END:
+        return _end(routed, view, counts_as, route, given.now)
+    following = _start_run(flow, route.to, view.run + 1, given)
+    return Decision((routed, *following.events), following.action)
+
+
+def _end(routed: Routed, view: View, counts_as: str, route: Route, now: datetime) -> Decision:
+    if counts_as != "success" and (not route.matched or route is DEAD_END):
+        ended = ExecutionEnded(now, ExecutionStatus.FAILED, view.last_attempt.error)
+    else:
+        ended = ExecutionEnded(now)
+    return Decision((routed, ended), Finish(ended.status))
+
+
+def _start_run(flow: Flow, name: str, run: int, given: Circumstances) -> Decision:
+    if run > flow.max_task_runs:
+        message = f"the execution may have {flow.max_task_runs} task runs (max_task_runs) and has had them all"
+        return _fail(given.now, TaskError("limit.task_runs", message, retryable=False))
+    return _start_attempt(flow, name, run, 1, given)
+
+
+def _start_attempt(flow: Flow, name: str, run: int, attempt: int, given: Circumstances) -> Decision:
+    task = flow.tasks[name]
+    if not given.may_start:
+        return Decision((), Park(Wake(WakeReason.DUE, given.now)))
+    if task.type not in given.task_types:
+        return Decision((), Park(Wake(WakeReason.CODE, given.now, task.type)))
+    return Decision((AttemptStarted(given.now, name, run, attempt),), RunAttempt(task))
+
+
+def _fail(now: datetime, error: TaskError) -> Decision:
+    return Decision((ExecutionEnded(now, ExecutionStatus.FAILED, error),), Finish(ExecutionStatus.FAILED))
+
+
+def _timed_out(flow: Flow, view: View, now: datetime) -> bool:
+    deadline = deadline_of(flow, view)
+    return deadline is not None and now >= deadline and not view.is_ended and view.phase is not Phase.ATTEMPT_OPEN
+
+
+def _flow_timeout(flow: Flow) -> TaskError:
+    seconds = flow.timeout.total_seconds() if flow.timeout else 0.0
+    return TaskError("flow.timeout", f"the execution did not end within {seconds:g} s", retryable=False)
+
+
+def _first(due_at: datetime, deadline: datetime | None) -> datetime:
+    return due_at if deadline is None else min(due_at, deadline)
+
+
+_DECIDE: Final[dict[Phase, Callable[[Flow, View, Circumstances], Decision]]] = {
+    Phase.NEW: _after_start,
+    Phase.READY: _after_release,
+    Phase.ATTEMPT_OPEN: _after_interruption,
+    Phase.ATTEMPT_ENDED: _after_attempt,
+    Phase.ATTEMPT_LOST: _after_loss,
+    Phase.RETRY_WAIT: _during_retry_wait,
+    Phase.ROUTED: _after_routing,
+    Phase.QUARANTINED: _in_quarantine,
+    Phase.ENDED: _at_the_end,
+}

@@ -1,0 +1,76 @@
+"""A flow as it is executed: immutable, every name resolved, every duration a `timedelta`.
+
+The written form is `core.document`; `FlowParser` turns the one into the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, Literal
+
+END: Final = "end"
+"""The reserved target that ends a flow."""
+
+Outcome = Literal["success", "failure", "timeout", "unknown"]
+OnLost = Literal["retry", "unknown"]
+Jitter = Literal["full", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """When a failed attempt is followed by another.
+
+    The wait before attempt n+1 is `delay * backoff ** (n-1)`, at most `max_delay`; with full
+    jitter a random share of it. `budget` bounds the whole task run, waits included.
+    `retry_on` and `never_on` hold error codes or prefixes of them; `never_on` wins.
+    """
+
+    max_attempts: int = 1
+    delay: timedelta = timedelta(seconds=1)
+    backoff: float = 2.0
+    max_delay: timedelta = timedelta(minutes=5)
+    jitter: Jitter = "full"
+    budget: timedelta | None = None
+    retry_on: tuple[str, ...] = ()
+    never_on: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    name: str
+    type: str
+    description: str = ""
+    input: Mapping[str, Any] | None = None
+    timeout: timedelta | None = None
+    retry: RetryPolicy = RetryPolicy()
+    on_lost: OnLost = "retry"
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    name: str
+    source_task: str
+    description: str = ""
+    outcome: Outcome = "success"
+    target_task_success: str = END
+    target_task_failure: str = END
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Flow:
+    """A checked flow. `digest` is the SHA-256 of `document`, the canonical JSON text of the flow."""
+
+    id: str
+    name: str
+    start_task: str
+    tasks: Mapping[str, Task]
+    conditions_from: Mapping[str, tuple[Condition, ...]]
+    description: str
+    labels: Mapping[str, str]
+    timeout: timedelta | None
+    max_task_runs: int
+    document: str
+    digest: str

@@ -1,0 +1,64 @@
+"""The states of an execution, and what moves each open one on.
+
+Every execution that has not ended owns exactly one wake reason, written in the same
+transaction as its history. `STATUS_OF` is the whole mapping from wake reason to status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+
+class ExecutionStatus(StrEnum):
+    RUNNING = "running"
+    WAITING = "waiting"
+    QUARANTINED = "quarantined"
+    NEEDS_REPAIR = "needs_repair"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+ENDED: Final = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED})
+
+
+class WakeReason(StrEnum):
+    """What will move an open execution on."""
+
+    CLAIM = "claim"
+    """A live claim: the engine is working on it now."""
+    DUE = "due"
+    """A time: the engine takes it up at `due_at`."""
+    CODE = "code"
+    """Task code that is not registered here; it goes on when a start finds the code again."""
+    QUARANTINE = "quarantine"
+    """An operator: its task killed the worker too often."""
+    REPAIR = "repair"
+    """An operator: what is stored about it cannot be read."""
+
+
+STATUS_OF: Final[Mapping[WakeReason, ExecutionStatus]] = MappingProxyType(
+    {
+        WakeReason.CLAIM: ExecutionStatus.RUNNING,
+        WakeReason.DUE: ExecutionStatus.WAITING,
+        WakeReason.CODE: ExecutionStatus.WAITING,
+        WakeReason.QUARANTINE: ExecutionStatus.QUARANTINED,
+        WakeReason.REPAIR: ExecutionStatus.NEEDS_REPAIR,
+    }
+)
+
+
+class Wake(msgspec.Struct, frozen=True):
+    """The one wake reason of an open execution. `due_at` is the time after which it is due.
+
+    `detail` names the thing waited for (the missing task type, the cause of the quarantine).
+    """
+
+    reason: WakeReason
+    due_at: datetime
+    detail: str = ""

@@ -1,0 +1,242 @@
+"""The view: an execution as its history tells it so far.
+
+`View.apply` is the only way a view changes, and the history is the only thing it is made of:
+a crash, a wait and a plain next step all continue from the same fold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum, auto
+from typing import Any, Self
+
+from flow_manager.core.definition import Outcome
+from flow_manager.core.events import (
+    AttemptEnded,
+    AttemptLost,
+    AttemptReleased,
+    AttemptStarted,
+    Event,
+    ExecutionEnded,
+    ExecutionQuarantined,
+    ExecutionStarted,
+    RetryScheduled,
+    Routed,
+)
+from flow_manager.core.results import TaskError
+from flow_manager.core.states import STATUS_OF, ExecutionStatus, Wake
+
+
+class Phase(Enum):
+    """Where an execution stands between two steps; `decide` has one answer for each."""
+
+    NEW = auto()
+    READY = auto()
+    ATTEMPT_OPEN = auto()
+    ATTEMPT_ENDED = auto()
+    ATTEMPT_LOST = auto()
+    RETRY_WAIT = auto()
+    ROUTED = auto()
+    QUARANTINED = auto()
+    ENDED = auto()
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One attempt of a task run: an entry of the execution history. Open until `ended_at` is set."""
+
+    task: str
+    run: int
+    attempt: int
+    started_at: datetime
+    ended_at: datetime | None = None
+    status: str = "running"
+    message: str = ""
+    data: Any = None
+    error: TaskError | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry of `execution_history`: the brief's four fields and what else is known."""
+        took = None if self.ended_at is None else (self.ended_at - self.started_at).total_seconds() * 1000
+        return {
+            "task_name": self.task,
+            "status": self.status,
+            "message": self.message,
+            "data": self.data,
+            "run": self.run,
+            "attempt": self.attempt,
+            "start_time": format_time(self.started_at),
+            "end_time": None if self.ended_at is None else format_time(self.ended_at),
+            "duration_ms": None if took is None else round(took, 3),
+            "error": None if self.error is None else self.error.to_json(),
+        }
+
+
+@dataclass(slots=True)
+class View:
+    """An execution so far. `last_seq` is the number of the last event folded in (the first is 1)."""
+
+    execution_id: str
+    flow_id: str = ""
+    status: ExecutionStatus = ExecutionStatus.RUNNING
+    phase: Phase = Phase.NEW
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    input: Mapping[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    error: TaskError | None = None
+    wake: Wake | None = None
+    last_seq: int = 0
+
+    attempts: list[Attempt] = field(default_factory=list)
+    results: dict[str, Attempt] = field(default_factory=dict)
+    """The last ended attempt of each task."""
+
+    task: str = ""
+    """The task of the current run; after `Routed`, the task chosen."""
+    run: int = 0
+    attempt: int = 0
+    failures: int = 0
+    """Attempts of the current run that failed; lost ones do not count."""
+    losses: int = 0
+    """Attempts of the current run that were lost."""
+    run_started_at: datetime | None = None
+    retry_due_at: datetime | None = None
+    routed_by_failure: bool = False
+    """Whether the last route was a failure target or no condition at all."""
+
+    @classmethod
+    def fold(cls, execution_id: str, events: Iterable[Event]) -> Self:
+        view = cls(execution_id)
+        for event in events:
+            view.apply(event)
+        return view
+
+    def apply(self, event: Event) -> None:
+        """Fold one event in."""
+        _APPLY[type(event)](self, event)
+        self.last_seq += 1
+
+    @property
+    def last_attempt(self) -> Attempt:
+        return self.attempts[-1]
+
+    @property
+    def is_ended(self) -> bool:
+        return self.phase is Phase.ENDED
+
+    @property
+    def outcome(self) -> Outcome:
+        """The outcome of the last ended attempt."""
+        return self.last_attempt.status  # type: ignore[return-value]
+
+    def waiting_for(self, wake: Wake) -> Self:
+        """The same view, telling what the open execution waits for."""
+        self.wake = wake
+        self.status = STATUS_OF[wake.reason]
+        return self
+
+    def to_json(self) -> dict[str, Any]:
+        """The body of `POST /flow/execute` and `GET /flow/status/<id>`."""
+        body: dict[str, Any] = {
+            "execution_id": self.execution_id,
+            "flow_id": self.flow_id,
+            "status": self.status.value,
+            "execution_history": [attempt.to_json() for attempt in self.attempts],
+            "start_time": None if self.started_at is None else format_time(self.started_at),
+            "end_time": None if self.ended_at is None else format_time(self.ended_at),
+        }
+        if self.labels:
+            body["labels"] = dict(self.labels)
+        if self.error is not None:
+            body["error"] = self.error.to_json()
+        if self.wake is not None and self.status is not ExecutionStatus.RUNNING:
+            body["waiting"] = {
+                "reason": self.wake.reason.value,
+                "due_at": format_time(self.wake.due_at),
+                "detail": self.wake.detail,
+            }
+        return body
+
+
+def format_time(moment: datetime) -> str:
+    """ISO 8601 in UTC, to the microsecond."""
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _execution_started(view: View, event: ExecutionStarted) -> None:
+    view.flow_id = event.flow_id
+    view.input = event.input
+    view.labels = event.labels
+    view.started_at = event.at
+
+
+def _attempt_started(view: View, event: AttemptStarted) -> None:
+    if event.run != view.run:
+        view.run, view.failures, view.losses = event.run, 0, 0
+        view.run_started_at = event.at
+    view.task, view.attempt = event.task, event.attempt
+    view.phase = Phase.ATTEMPT_OPEN
+    view.retry_due_at = None
+    view.attempts.append(Attempt(event.task, event.run, event.attempt, event.at))
+
+
+def _attempt_ended(view: View, event: AttemptEnded) -> None:
+    entry = view.attempts[-1]
+    entry.ended_at, entry.status, entry.message = event.at, event.outcome, event.message
+    entry.data, entry.error = event.data, event.error
+    view.results[event.task] = entry
+    view.failures += event.outcome != "success"
+    view.phase = Phase.ATTEMPT_ENDED
+
+
+def _attempt_lost(view: View, event: AttemptLost) -> None:
+    entry = view.attempts[-1]
+    entry.ended_at, entry.status, entry.message = event.at, "lost", event.reason
+    entry.error = TaskError("task.lost", event.reason)
+    view.losses += 1
+    view.phase = Phase.ATTEMPT_LOST
+
+
+def _attempt_released(view: View, event: AttemptReleased) -> None:
+    entry = view.attempts[-1]
+    entry.ended_at, entry.status = event.at, "released"
+    view.attempt -= 1
+    view.phase = Phase.READY
+
+
+def _retry_scheduled(view: View, event: RetryScheduled) -> None:
+    view.retry_due_at = event.due_at
+    view.phase = Phase.RETRY_WAIT
+
+
+def _routed(view: View, event: Routed) -> None:
+    view.task = event.to
+    view.attempt = 0
+    view.routed_by_failure = not event.matched
+    view.phase = Phase.ROUTED
+
+
+def _execution_quarantined(view: View, event: ExecutionQuarantined) -> None:
+    view.status = ExecutionStatus.QUARANTINED
+    view.phase = Phase.QUARANTINED
+
+
+def _execution_ended(view: View, event: ExecutionEnded) -> None:
+    view.status, view.error, view.ended_at = event.status, event.error, event.at
+    view.phase = Phase.ENDED
+
+
+_APPLY: dict[type, Any] = {
+    ExecutionStarted: _execution_started,
+    AttemptStarted: _attempt_started,
+    AttemptEnded: _attempt_ended,
+    AttemptLost: _attempt_lost,
+    AttemptReleased: _attempt_released,
+    RetryScheduled: _retry_scheduled,
+    Routed: _routed,
+    ExecutionQuarantined: _execution_quarantined,
+    ExecutionEnded: _execution_ended,
+}

@@ -1,0 +1,168 @@
+"""One claimed execution: decide, act, commit, until it ends or parks.
+
+A new start, a resumed wait and a recovery after a crash all run the same loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from flow_manager.core.decide import Action, Circumstances, DecideAgain, Finish, Park, RunAttempt, deadline_of, decide
+from flow_manager.core.definition import Flow, Task
+from flow_manager.core.events import AttemptEnded, AttemptReleased, Event
+from flow_manager.core.states import Wake, WakeReason
+from flow_manager.core.view import View
+from flow_manager.errors import StoreFull
+from flow_manager.ports.clock import Clock
+from flow_manager.ports.store import Claim, Step, Store
+from flow_manager.ports.worker import AttemptOrder, Worker
+
+log = logging.getLogger(__name__)
+
+FULL_STORE_PATIENCE: Final = 1.0
+"""Seconds between two tries to record a step in a full store."""
+
+
+class Surroundings(Protocol):
+    """What an execution needs of the engine around it."""
+
+    store: Store
+    worker: Worker
+    clock: Clock
+
+    @property
+    def may_start_attempts(self) -> bool: ...
+
+    def recorded(self, view: View, events: Sequence[Event]) -> None: ...
+
+
+class ClaimedExecution:
+    """An execution that belongs to this engine: its flow, its view, and the claim to write to it."""
+
+    __slots__ = ("_around", "_attempting", "_pending", "claim", "flow", "view")
+
+    def __init__(self, flow: Flow, view: View, claim: Claim, around: Surroundings) -> None:
+        self.flow = flow
+        self.view = view
+        self.claim = claim
+        self._around = around
+        self._pending: list[Event] = []
+        self._attempting: asyncio.Task[object] | None = None
+
+    async def drive(self, action: Action | None = None) -> Wake | None:
+        """Go on from `action`, or from a decision, until the execution ends (the answer is None)
+        or parks (the answer is what it waits for). Raises `StaleClaim` if it belongs to another
+        by now."""
+        while True:
+            if action is None:
+                action = next_action(self.flow, self.view, self._pending, self._circumstances())
+                await self._commit(action)
+            if isinstance(action, Park):
+                return action.wake
+            if not isinstance(action, RunAttempt):
+                return None
+            if not await self._attempt(action.task):
+                return await self._release(action.task)
+            action = None
+
+    def release(self) -> None:
+        """Give the attempt that is running back. Between attempts there is nothing to interrupt:
+        a step that is being recorded ends first."""
+        if self._attempting is not None:
+            self._attempting.cancel()
+
+    async def _attempt(self, task: Task) -> bool:
+        """Run one attempt and note its result; False if it is to be given back instead."""
+        if not self._around.may_start_attempts:
+            return False
+        self._attempting = asyncio.current_task()
+        try:
+            result = await self._around.worker.run(self._order(task))
+        except asyncio.CancelledError:
+            return False
+        finally:
+            self._attempting = None
+        if result.is_lost:
+            log.warning("execution %s lost its worker in task %s: %s", self.claim.execution_id, task.name, result.message)
+            return True  # the attempt stays open, which is what a lost one looks like to a decision
+        view = self.view
+        self._note(
+            AttemptEnded(
+                self._around.clock.now(),
+                task.name,
+                view.run,
+                view.attempt,
+                result.outcome,
+                result.message,
+                result.data,
+                result.error,
+            )
+        )
+        return True
+
+    async def _release(self, task: Task) -> Wake:
+        now = self._around.clock.now()
+        self._note(AttemptReleased(now, task.name, self.view.run, self.view.attempt))
+        wake = Wake(WakeReason.DUE, now)
+        await self._commit(Park(wake))
+        return wake
+
+    def _note(self, event: Event) -> None:
+        self._pending.append(event)
+        self.view.apply(event)
+
+    def _order(self, task: Task) -> AttemptOrder:
+        view = self.view
+        timeout = None if task.timeout is None else task.timeout.total_seconds()
+        deadline = deadline_of(self.flow, view)
+        if deadline is not None:
+            left = max(0.0, (deadline - self._around.clock.now()).total_seconds())
+            timeout = left if timeout is None else min(timeout, left)
+        return AttemptOrder(
+            view.execution_id, view.flow_id, task, view.run, view.attempt, view.input, view.results, timeout
+        )
+
+    def _circumstances(self) -> Circumstances:
+        around = self._around
+        return Circumstances(
+            around.clock.now(), random.random(), around.worker.task_types, around.may_start_attempts
+        )
+
+    async def _commit(self, action: Action) -> None:
+        """Make the pending events and the new wake durable. A full store is waited for: the result
+        of the attempt is in hand and must not be lost."""
+        events, self._pending = self._pending, []
+        wake = wake_of(action, self._around.clock)
+        step = Step(self.claim, self.view.last_seq - len(events), events, wake, self.view.status)
+        while True:
+            try:
+                await self._around.store.commit(step)
+                break
+            except StoreFull:
+                log.warning("the store is full; execution %s waits for space", self.claim.execution_id)
+                await asyncio.sleep(FULL_STORE_PATIENCE)
+        self._around.recorded(self.view, events)
+
+
+def next_action(flow: Flow, view: View, pending: list[Event], given: Circumstances) -> Action:
+    """Decide, fold the decision into `view`, and add what is to be recorded to `pending`."""
+    while True:
+        decision = decide(flow, view, given)
+        for event in decision.events:
+            view.apply(event)
+        pending.extend(decision.events)
+        if not isinstance(decision.action, DecideAgain):
+            return decision.action
+
+
+def wake_of(action: Action, clock: Clock) -> Wake | None:
+    """The wake reason that an action implies; none if the execution has ended."""
+    if isinstance(action, Park):
+        return action.wake
+    if isinstance(action, Finish):
+        return None
+    return Wake(WakeReason.CLAIM, clock.now())

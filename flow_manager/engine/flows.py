@@ -1,0 +1,35 @@
+"""Flows at hand: parsed definitions and validation reports, kept by the digest of their text."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final, Generic, TypeVar
+
+Value = TypeVar("Value")
+
+MOST_BYTES: Final = 16 << 20
+"""Text whose parsed form is kept, in bytes: some thousand ordinary flows, or a few of the largest."""
+
+
+class DigestCache(Generic[Value]):
+    """What was made of a text, by the text's digest; the least recently used goes first."""
+
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        self._kept: OrderedDict[str, tuple[Value, int]] = OrderedDict()
+        self._bytes = 0
+        self._most_bytes = most_bytes
+
+    def get(self, digest: str) -> Value | None:
+        found = self._kept.get(digest)
+        if found is None:
+            return None
+        self._kept.move_to_end(digest)
+        return found[0]
+
+    def put(self, digest: str, value: Value, size: int) -> None:
+        replaced = self._kept.pop(digest, None)
+        self._bytes += size - (replaced[1] if replaced else 0)
+        self._kept[digest] = (value, size)
+        while self._bytes > self._most_bytes and len(self._kept) > 1:
+            _, (_, freed) = self._kept.popitem(last=False)
+            self._bytes -= freed

@@ -1,0 +1,297 @@
+"""The orchestrator: starts executions, claims those that are due, and lets go of all in a drain.
+
+Lives on the engine's loop; every method is called there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, Protocol
+
+import msgspec
+from uuid_utils import uuid7
+
+from flow_manager.core.decide import Action, Circumstances
+from flow_manager.core.definition import Flow
+from flow_manager.core.events import Event, ExecutionStarted, decode_event
+from flow_manager.core.parser import FlowParser
+from flow_manager.core.states import Wake, WakeReason
+from flow_manager.core.view import View
+from flow_manager.engine.execution import ClaimedExecution, next_action, wake_of
+from flow_manager.engine.flows import DigestCache
+from flow_manager.errors import (
+    FlowManagerError,
+    InvalidFlow,
+    OutcomeUnknown,
+    Overloaded,
+    ShuttingDown,
+    StaleClaim,
+)
+from flow_manager.ports.clock import Clock
+from flow_manager.ports.observer import Observer
+from flow_manager.ports.store import Claim, Claimed, NewExecution, Store
+from flow_manager.ports.worker import Worker
+
+log = logging.getLogger(__name__)
+
+MOST_CLAIMED_AT_ONCE: Final = 200
+LONGEST_NAP: Final = 1.0
+"""Seconds between two looks at the agenda, whatever was or was not announced."""
+RELEASE_PATIENCE: Final = 5.0
+"""Seconds for writing down what a drain releases."""
+FOR_AN_OPERATOR: Final = frozenset({WakeReason.CODE, WakeReason.QUARANTINE, WakeReason.REPAIR})
+"""Wake reasons that nobody should wait for in a call: only an operator moves them on."""
+
+
+class Waiter(Protocol):
+    """Somebody who waits for an execution; told from the engine's loop, exactly one last word."""
+
+    def started(self, execution_id: str) -> bool:
+        """The start is durable. The answer: whether it waits for the end as well."""
+
+    def ended(self, view: View) -> None: ...
+
+    def left(self, execution_id: str) -> None:
+        """It goes on without this engine, or waits for an operator: look it up."""
+
+    def failed(self, error: Exception) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLimits:
+    """`max_running` executions are worked on at once; `max_waiting` more may be accepted; and
+    `max_starting` starts may be on their way into the store."""
+
+    max_running: int = 12_000
+    max_waiting: int = 10_000
+    max_starting: int = 1_000
+
+
+class FlowOrchestrator:
+    """Executes flows on a store, with a worker for the task bodies."""
+
+    def __init__(
+        self, store: Store, worker: Worker, clock: Clock, observers: Sequence[Observer], limits: EngineLimits
+    ) -> None:
+        self.store = store
+        self.worker = worker
+        self.clock = clock
+        self._observers = tuple(observers)
+        self._limits = limits
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._driven: dict[str, ClaimedExecution] = {}
+        self._waiters: dict[str, Waiter] = {}
+        self._flows: DigestCache[Flow] = DigestCache()
+        self._parser = FlowParser()
+        self._starting = 0
+        self._waiting = 0
+        self._draining = False
+        self._look_now = asyncio.Event()
+        self._poller: asyncio.Task[None] | None = None
+
+    # -- what an execution needs of its surroundings
+
+    @property
+    def may_start_attempts(self) -> bool:
+        return not self._draining
+
+    def recorded(self, view: View, events: Sequence[Event]) -> None:
+        for observer in self._observers:
+            observer.recorded(view, events)
+
+    # -- starting
+
+    def start(
+        self, flow: Flow, input: Mapping[str, Any], labels: Mapping[str, str], waiter: Waiter
+    ) -> None:
+        """Create an execution and drive it. The waiter hears the outcome of both."""
+        refusal = self._refusal()
+        if refusal is not None:
+            waiter.failed(refusal)
+            return
+        execution_id = str(uuid7())
+        self._starting += 1
+        self._spawn(execution_id, self._begin(execution_id, flow, input, labels, waiter))
+
+    def _refusal(self) -> FlowManagerError | None:
+        if self._draining:
+            return ShuttingDown("the service is stopping and accepts nothing new")
+        limits = self._limits
+        if self._starting >= limits.max_starting or (
+            len(self._running) >= limits.max_running and self._waiting >= limits.max_waiting
+        ):
+            return Overloaded("the service is full; nothing was started, try again shortly")
+        return None
+
+    async def _begin(
+        self, execution_id: str, flow: Flow, input: Mapping[str, Any], labels: Mapping[str, str], waiter: Waiter
+    ) -> None:
+        now = self.clock.now()
+        view = View(execution_id)
+        pending: list[Event] = [ExecutionStarted(now, flow.id, input, labels)]
+        view.apply(pending[0])
+        has_place = len(self._running) <= self._limits.max_running
+        action = next_action(flow, view, pending, self._circumstances(has_place))
+        wake = wake_of(action, self.clock)
+        try:
+            claim = await self.store.start(
+                NewExecution(execution_id, flow.id, flow.document, flow.digest, now, pending, wake, view.status)
+            )
+        except Exception as error:  # the edge of a start: its caller is told whatever it was
+            waiter.failed(error)
+            return
+        except asyncio.CancelledError:
+            waiter.failed(OutcomeUnknown("the service stopped while the start was being recorded"))
+            raise
+        finally:
+            self._starting -= 1
+        self._waiting += not has_place
+        self.recorded(view, pending)
+        if waiter.started(execution_id):
+            self._waiters[execution_id] = waiter
+        await self._drive(ClaimedExecution(flow, view, claim, self), action)
+
+    def _circumstances(self, has_place: bool) -> Circumstances:
+        return Circumstances(self.clock.now(), 0.0, self.worker.task_types, has_place and not self._draining)
+
+    def forget(self, execution_id: str) -> None:
+        """Nobody waits for it any more."""
+        self._waiters.pop(execution_id, None)
+
+    # -- driving
+
+    def _spawn(self, execution_id: str, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._running[execution_id] = task
+        task.add_done_callback(lambda _: self._done(execution_id, task))
+
+    def _done(self, execution_id: str, task: asyncio.Task[None]) -> None:
+        if self._running.get(execution_id) is task:
+            del self._running[execution_id]
+        if self._waiting:
+            self._look_now.set()
+
+    async def _drive(self, execution: ClaimedExecution, action: Action | None) -> None:
+        """The edge of an execution: whatever goes wrong inside stops this one and no other."""
+        execution_id = execution.claim.execution_id
+        self._driven[execution_id] = execution
+        try:
+            wake = await execution.drive(action)
+        except StaleClaim as error:
+            log.warning("execution %s belongs to another writer now: %s", execution_id, error)
+            self._dismiss(execution_id)
+        except Exception as error:
+            log.exception("execution %s cannot go on", execution_id)
+            await self._set_aside(execution.claim, f"{type(error).__name__}: {error}")
+        else:
+            self._settle(execution, wake)
+        finally:
+            del self._driven[execution_id]
+
+    def _settle(self, execution: ClaimedExecution, wake: Wake | None) -> None:
+        execution_id = execution.claim.execution_id
+        if wake is None:
+            waiter = self._waiters.pop(execution_id, None)
+            if waiter is not None:
+                waiter.ended(execution.view)
+        elif wake.reason in FOR_AN_OPERATOR or self._draining:
+            self._dismiss(execution_id)
+        else:
+            self._look_now.set()
+
+    def _dismiss(self, execution_id: str) -> None:
+        waiter = self._waiters.pop(execution_id, None)
+        if waiter is not None:
+            waiter.left(execution_id)
+
+    async def _set_aside(self, claim: Claim, reason: str) -> None:
+        """Park an execution for repair; its history is left as it is."""
+        wake = Wake(WakeReason.REPAIR, self.clock.now(), reason[:500])
+        try:
+            await self.store.set_aside(claim, wake)
+        except FlowManagerError as error:
+            log.error("execution %s could not be set aside: %s", claim.execution_id, error)
+        self._dismiss(claim.execution_id)
+
+    # -- claiming what is due
+
+    def run_poller(self) -> None:
+        """Start looking for due executions."""
+        self._poller = asyncio.get_running_loop().create_task(self._poll_for_ever())
+
+    async def _poll_for_ever(self) -> None:
+        while not self._draining:
+            try:
+                nap = await self.poll_once()
+            except Exception:  # the edge of the loop: the next look may work
+                log.exception("looking for due executions failed")
+                nap = LONGEST_NAP
+            if nap > 0:
+                with_timeout = asyncio.wait_for(self._look_now.wait(), nap)
+                try:
+                    await with_timeout
+                except TimeoutError:
+                    pass
+            self._look_now.clear()
+
+    async def poll_once(self) -> float:
+        """Claim what is due, as far as there are places; the answer is how long to wait, in seconds."""
+        now = self.clock.now()
+        agenda = self.store.agenda(now)
+        self._waiting = agenda.due
+        free = self._limits.max_running - len(self._running)
+        if agenda.due and free > 0:
+            for claimed in await self.store.claim_due(now, min(free, MOST_CLAIMED_AT_ONCE)):
+                self._spawn(claimed.claim.execution_id, self._resume(claimed))
+            return 0.0
+        if agenda.due or agenda.next_at is None:
+            return LONGEST_NAP
+        return min(LONGEST_NAP, max(0.0, (agenda.next_at - now).total_seconds()))
+
+    async def _resume(self, claimed: Claimed) -> None:
+        claim = claimed.claim
+        try:
+            flow = self._flow(claimed)
+            view = View.fold(claim.execution_id, map(decode_event, claimed.history))
+            if view.last_seq != claimed.last_seq:
+                raise ValueError(f"{claimed.last_seq} events were recorded and {view.last_seq} found")
+        except (msgspec.MsgspecError, InvalidFlow, ValueError, KeyError, IndexError) as error:
+            log.error("what is stored of execution %s cannot be read: %s", claim.execution_id, error)
+            await self._set_aside(claim, f"its stored history cannot be read: {error}")
+            return
+        await self._drive(ClaimedExecution(flow, view, claim, self), None)
+
+    def _flow(self, claimed: Claimed) -> Flow:
+        flow = self._flows.get(claimed.digest)
+        if flow is None:
+            flow = self._parser.parse(claimed.definition)
+            self._flows.put(claimed.digest, flow, len(claimed.definition))
+        return flow
+
+    # -- stopping
+
+    async def drain(self, grace: timedelta, hurry: asyncio.Event) -> None:
+        """Start nothing more; let running attempts end within `grace` (or until `hurry` is set)
+        and record their results; then release the rest without spending an attempt."""
+        self._draining = True
+        self._look_now.set()
+        if self._poller is not None:
+            await self._poller
+        hurried = asyncio.ensure_future(hurry.wait())
+        deadline = self.clock.monotonic() + grace.total_seconds()
+        while self._running and not hurried.done() and self.clock.monotonic() < deadline:
+            left = max(0.0, deadline - self.clock.monotonic())
+            everything = asyncio.ensure_future(asyncio.wait(list(self._running.values())))
+            await asyncio.wait((everything, hurried), timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            everything.cancel()
+        hurried.cancel()
+        for execution in list(self._driven.values()):
+            execution.release()
+        if self._running:
+            await asyncio.wait(list(self._running.values()), timeout=RELEASE_PATIENCE)
+        for execution_id in list(self._waiters):
+            self._dismiss(execution_id)

@@ -1,0 +1,153 @@
+"""Every error that Flow Manager raises on purpose.
+
+    FlowManagerError
+    ├── InvalidInput              what was sent cannot be accepted; carries all its problems
+    │   ├── MalformedJson         the bytes are not the JSON that is accepted here
+    │   ├── InvalidRequest        readable JSON that is not a valid request
+    │   ├── InvalidFlow           readable JSON that is not a valid flow
+    │   └── TooLarge              over a size limit, refused before its meaning was looked at
+    ├── SettingsError             a setting is unknown, unreadable or forbidden
+    ├── TaskRegistrationError     a task cannot be registered, or its module not imported
+    ├── ExecutionUnknown          no execution has this id
+    ├── Overloaded                full; the same call may succeed after `retry_after` seconds
+    ├── ShuttingDown              stopping; nothing new is accepted
+    └── StoreError                the store cannot do what was asked
+        ├── StoreLocked           another process owns the file
+        ├── StoreFull             no space left on the device; nothing was written
+        ├── StoreReadOnly         the file or its folder cannot be written
+        ├── StoreDamaged          the file is not a sound database; it was left untouched
+        ├── StoreNewer            the schema was written by a newer version
+        ├── OutcomeUnknown        a commit was sent and its fate is not known
+        └── StaleClaim            the writer no longer owns the execution; nothing was written
+
+Each class has a stable, dotted `code`. HTTP statuses and exit codes are chosen at the edges
+(`api.problems`, `cli.output`), never here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One fault of an input.
+
+    `pointer` is a JSON Pointer in URI-fragment form (`#/flow/tasks/0/name`); `code` is short,
+    stable and kebab-case; `detail` is a sentence; `hint` says what would be right.
+    `line` and `column` count from 1, `offset` from 0 in characters; they are known only where
+    the text itself could not be read.
+    """
+
+    pointer: str
+    code: str
+    detail: str
+    hint: str | None = None
+    line: int | None = None
+    column: int | None = None
+    offset: int | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """The problem as it appears in answers; what is not known is left out."""
+        members: dict[str, object] = {
+            "pointer": self.pointer,
+            "code": self.code,
+            "detail": self.detail,
+            "hint": self.hint,
+            "line": self.line,
+            "column": self.column,
+            "offset": self.offset,
+        }
+        return {name: value for name, value in members.items() if value is not None}
+
+
+class FlowManagerError(Exception):
+    """Base of all. The message says what happened and what to do about it."""
+
+    code: ClassVar[str] = "flow_manager.error"
+
+
+class InvalidInput(FlowManagerError):
+    """Refused input. `problems` holds everything that is wrong with it, never just the first."""
+
+    code = "input.invalid"
+
+    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(message)
+        self.problems = tuple(problems)
+
+
+class MalformedJson(InvalidInput):
+    code = "input.malformed_json"
+
+
+class InvalidRequest(InvalidInput):
+    code = "input.invalid_request"
+
+
+class InvalidFlow(InvalidInput):
+    code = "flow.invalid"
+
+
+class TooLarge(InvalidInput):
+    code = "input.too_large"
+
+
+class SettingsError(FlowManagerError):
+    code = "settings.invalid"
+
+
+class TaskRegistrationError(FlowManagerError):
+    code = "task.registration"
+
+
+class ExecutionUnknown(FlowManagerError):
+    code = "execution.unknown"
+
+
+class Overloaded(FlowManagerError):
+    """Full. `retry_after` is in whole seconds."""
+
+    code = "service.overloaded"
+
+    def __init__(self, message: str, retry_after: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class ShuttingDown(FlowManagerError):
+    code = "service.stopping"
+
+
+class StoreError(FlowManagerError):
+    code = "store.error"
+
+
+class StoreLocked(StoreError):
+    code = "store.locked"
+
+
+class StoreFull(StoreError):
+    code = "store.full"
+
+
+class StoreReadOnly(StoreError):
+    code = "store.read_only"
+
+
+class StoreDamaged(StoreError):
+    code = "store.damaged"
+
+
+class StoreNewer(StoreError):
+    code = "store.newer"
+
+
+class OutcomeUnknown(StoreError):
+    code = "store.outcome_unknown"
+
+
+class StaleClaim(StoreError):
+    code = "store.stale_claim"

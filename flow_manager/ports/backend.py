@@ -1,0 +1,116 @@
+"""The backend: all that the API, the command line and the library may ask of an engine.
+
+The native engine implements it; an existing distributed engine can implement it as well. Every
+call may be made from any thread and blocks its caller only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from flow_manager.core.definition import Flow
+from flow_manager.core.events import Event
+from flow_manager.core.report import Report
+from flow_manager.core.states import ExecutionStatus
+from flow_manager.core.view import View, format_time
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One line of a list of executions."""
+
+    execution_id: str
+    flow_id: str
+    status: ExecutionStatus
+    started_at: datetime
+    ended_at: datetime | None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "execution_id": self.execution_id,
+            "flow_id": self.flow_id,
+            "status": self.status.value,
+            "start_time": format_time(self.started_at),
+            "end_time": None if self.ended_at is None else format_time(self.ended_at),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class TaskType:
+    """A registered task as `flow-manager tasks` shows it. `runs` is `async`, `thread` or `process`."""
+
+    name: str
+    runs: str
+    description: str
+    input_schema: Mapping[str, Any] | None
+    origin: str
+    """Where its code is: `module:QualifiedName`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """`status` is `ok`, `stopping`, `full` (no space: reads only) or `read_only`."""
+
+    status: str
+    accepts_work: bool
+    open_executions: int
+    store: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """An execution for which a promise does not hold. `code` is stable, `detail` a sentence."""
+
+    execution_id: str
+    code: str
+    detail: str
+
+
+class Backend(Protocol):
+    def validate(self, document: object) -> Report:
+        """Check a parsed JSON document (wrapped in `flow` or bare) against the format, the
+        graph rules and the registered tasks. Never raises for a bad document."""
+
+    def execute(
+        self,
+        flow: Flow,
+        input: Mapping[str, Any],
+        *,
+        labels: Mapping[str, str] | None = None,
+        wait: timedelta | None = None,
+    ) -> View:
+        """Start an execution durably, wait until it has ended but no longer than `wait`, and
+        tell how it stands. `wait=timedelta(0)` returns as soon as the start is durable, None
+        waits without bound.
+
+        Raises `Overloaded`, `ShuttingDown`, `StoreFull` or `StoreReadOnly` if nothing was
+        started, `OutcomeUnknown` if that is not known."""
+
+    def describe(self, execution_id: str) -> View:
+        """How an execution stands, with its history so far. Raises `ExecutionUnknown`."""
+
+    def history(self, execution_id: str) -> Sequence[Event]:
+        """All its events, in order; the first has number 1. Raises `ExecutionUnknown`."""
+
+    def follow(self, execution_id: str) -> Iterator[Event]:
+        """Its events from the first, each as soon as it is durable, until it has ended or
+        parks for an operator. Raises `ExecutionUnknown`."""
+
+    def executions(self, *, limit: int = 50, status: ExecutionStatus | None = None) -> Sequence[Summary]:
+        """The newest executions first."""
+
+    def task_types(self) -> Sequence[TaskType]:
+        """The registered tasks by name."""
+
+    def health(self) -> Health:
+        """Whether it works; answers at once even if the store does not."""
+
+    def violations(self) -> Sequence[Violation]:
+        """Every promise about stored executions that does not hold; empty on a sound store."""
+
+    def close(self, grace: timedelta | None = None) -> None:
+        """Drain and stop: running attempts get `grace` to end, their results are recorded, the
+        rest is released without spending an attempt."""

@@ -1,0 +1,131 @@
+"""The store: what the native engine needs of a database, in words of the domain.
+
+Writes are awaited on the engine's loop and settle when the transaction has been synced; reads
+may come from any thread and block only it. All writes can raise `StoreFull` (nothing was
+written; try again later) and `OutcomeUnknown`.
+
+What must always be true:
+
+1. An execution that has not ended has exactly one wake; one that has ended has none.
+2. The events of an execution are numbered 1, 2, 3 ... without gaps. An event never changes.
+3. Only the holder of the current claim writes: `commit` with an older epoch, or after another
+   writer's events, raises `StaleClaim` and changes nothing.
+4. Events, wake and status of a step become durable together or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from flow_manager.core.events import Event
+from flow_manager.core.states import ExecutionStatus, Wake
+from flow_manager.core.view import View
+from flow_manager.ports.backend import Summary, Violation
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to write to an execution. `key` is the store's own name for the execution."""
+
+    execution_id: str
+    key: bytes
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewExecution:
+    """An execution to be created with its first events. With a wake of reason `claim` it belongs
+    to its creator at once, under epoch 1."""
+
+    execution_id: str
+    flow_id: str
+    definition: str
+    digest: str
+    started_at: datetime
+    events: Sequence[Event]
+    wake: Wake | None
+    status: ExecutionStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one step adds to an execution: events after number `last_seq`, and its new wake.
+
+    No wake means that the execution has ended, with `status`, at the time of the last event.
+    """
+
+    claim: Claim
+    last_seq: int
+    events: Sequence[Event]
+    wake: Wake | None
+    status: ExecutionStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A claimed execution: the bytes of its definition and of its events, as stored."""
+
+    claim: Claim
+    last_seq: int
+    definition: bytes
+    digest: str
+    history: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Agenda:
+    """What waits for a claim: how many executions are due, and when the next one will be."""
+
+    due: int
+    next_at: datetime | None
+
+
+class Reader(Protocol):
+    """The reading side; it works while another process owns the store."""
+
+    def describe(self, execution_id: str) -> View:
+        """Raises `ExecutionUnknown`."""
+
+    def history(self, execution_id: str) -> Sequence[Event]:
+        """Raises `ExecutionUnknown`."""
+
+    def executions(self, *, limit: int = 50, status: ExecutionStatus | None = None) -> Sequence[Summary]:
+        """The newest first."""
+
+    def violations(self) -> Sequence[Violation]:
+        """Where one of the truths above does not hold."""
+
+    def open_executions(self) -> int:
+        """How many have not ended."""
+
+    def describe_store(self) -> Mapping[str, Any]:
+        """Kind, place, schema version and size, for health."""
+
+    def close(self) -> None: ...
+
+
+class Store(Reader, Protocol):
+    """The writing side. It belongs to the loop that opened it."""
+
+    def start(self, new: NewExecution) -> Awaitable[Claim]:
+        """Create an execution."""
+
+    def commit(self, step: Step) -> Awaitable[None]:
+        """Record a step. Raises `StaleClaim`."""
+
+    def set_aside(self, claim: Claim, wake: Wake) -> Awaitable[None]:
+        """Park an execution whose history cannot be gone on with; nothing else of it changes.
+        Raises `StaleClaim`."""
+
+    def claim_due(self, now: datetime, limit: int) -> Awaitable[Sequence[Claimed]]:
+        """Claim up to `limit` executions that are due, the longest overdue first. Each gets the
+        wake `claim` and an epoch one higher."""
+
+    def agenda(self, now: datetime) -> Agenda:
+        """A quick look, for the poller."""
+
+    def stop(self) -> Awaitable[None]:
+        """Write what is queued, tidy up, and accept nothing more."""

@@ -1,0 +1,52 @@
+"""The worker: runs the bodies of attempts, whatever kind of code they are."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Container, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from flow_manager.core.definition import Outcome, Task
+from flow_manager.core.results import TaskError
+from flow_manager.core.view import Attempt
+
+
+class AttemptOrder(msgspec.Struct, frozen=True):
+    """What is to be run, and all that its context is made of. `timeout` is in seconds."""
+
+    execution_id: str
+    flow_id: str
+    task: Task
+    run: int
+    attempt: int
+    input: Mapping[str, Any]
+    attempts: Mapping[str, Attempt]
+    """The last ended attempt of each task."""
+    timeout: float | None = None
+
+
+class AttemptResult(msgspec.Struct, frozen=True):
+    """The outcome of one attempt, safe to record: `data` is JSON within the limits.
+
+    `is_lost` says that the process under the body died: whether it took effect is unknown.
+    """
+
+    outcome: Outcome
+    message: str = ""
+    data: Any = None
+    error: TaskError | None = None
+    is_lost: bool = False
+
+
+class Worker(Protocol):
+    @property
+    def task_types(self) -> Container[str]:
+        """The types whose code is at hand."""
+
+    def run(self, order: AttemptOrder) -> Awaitable[AttemptResult]:
+        """Run one attempt. Whatever the body does, the answer is a result and never an exception;
+        cancelling the call tells the body to stop and does not wait for it."""
+
+    async def stop(self) -> None:
+        """Let go of threads and processes; bodies still running are told and left behind."""
