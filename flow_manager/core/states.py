@@ -53,6 +53,10 @@ STATUS_OF: Final[Mapping[WakeReason, ExecutionStatus]] = MappingProxyType(
 )
 
 
+FOR_AN_OPERATOR: Final = frozenset({WakeReason.CODE, WakeReason.QUARANTINE, WakeReason.REPAIR})
+"""Wake reasons that no caller should wait for: only an operator moves such an execution on."""
+
+
 class Wake(msgspec.Struct, frozen=True):
     """The one wake reason of an open execution. `due_at` is the time after which it is due.
 

@@ -39,6 +39,8 @@ class Surroundings(Protocol):
 
     def recorded(self, view: View, events: Sequence[Event]) -> None: ...
 
+    def store_was_full(self) -> None: ...
+
 
 class ClaimedExecution:
     """An execution that belongs to this engine: its flow, its view, and the claim to write to it."""
@@ -144,6 +146,7 @@ class ClaimedExecution:
                 break
             except StoreFull:
                 log.warning("the store is full; execution %s waits for space", self.claim.execution_id)
+                self._around.store_was_full()
                 await asyncio.sleep(FULL_STORE_PATIENCE)
         self._around.recorded(self.view, events)
 

@@ -19,7 +19,7 @@ from flow_manager.core.decide import Action, Circumstances
 from flow_manager.core.definition import Flow
 from flow_manager.core.events import Event, ExecutionStarted, decode_event
 from flow_manager.core.parser import FlowParser
-from flow_manager.core.states import Wake, WakeReason
+from flow_manager.core.states import FOR_AN_OPERATOR, Wake, WakeReason
 from flow_manager.core.view import View
 from flow_manager.engine.execution import ClaimedExecution, next_action, wake_of
 from flow_manager.engine.flows import DigestCache
@@ -30,6 +30,7 @@ from flow_manager.errors import (
     Overloaded,
     ShuttingDown,
     StaleClaim,
+    StoreFull,
 )
 from flow_manager.ports.clock import Clock
 from flow_manager.ports.observer import Observer
@@ -41,10 +42,12 @@ log = logging.getLogger(__name__)
 MOST_CLAIMED_AT_ONCE: Final = 200
 LONGEST_NAP: Final = 1.0
 """Seconds between two looks at the agenda, whatever was or was not announced."""
+STALL: Final = 2.0
+"""Seconds without an answer of the store to any start, after which new ones are refused at once."""
+FULL_MEMORY: Final = 3.0
+"""Seconds for which a full store is remembered; whoever waits for space asks every second."""
 RELEASE_PATIENCE: Final = 5.0
 """Seconds for writing down what a drain releases."""
-FOR_AN_OPERATOR: Final = frozenset({WakeReason.CODE, WakeReason.QUARANTINE, WakeReason.REPAIR})
-"""Wake reasons that nobody should wait for in a call: only an operator moves them on."""
 
 
 class Waiter(Protocol):
@@ -90,14 +93,28 @@ class FlowOrchestrator:
         self._starting = 0
         self._waiting = 0
         self._draining = False
+        self._heard_at = clock.monotonic()
+        self._full_at = float("-inf")
         self._look_now = asyncio.Event()
         self._poller: asyncio.Task[None] | None = None
 
     # -- what an execution needs of its surroundings
 
     @property
+    def is_draining(self) -> bool:
+        return self._draining
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the store had no space when it was last asked, a moment ago."""
+        return self.clock.monotonic() - self._full_at < FULL_MEMORY
+
+    @property
     def may_start_attempts(self) -> bool:
         return not self._draining
+
+    def store_was_full(self) -> None:
+        self._full_at = self.clock.monotonic()
 
     def recorded(self, view: View, events: Sequence[Event]) -> None:
         for observer in self._observers:
@@ -114,6 +131,8 @@ class FlowOrchestrator:
             waiter.failed(refusal)
             return
         execution_id = str(uuid7())
+        if not self._starting:
+            self._heard_at = self.clock.monotonic()
         self._starting += 1
         self._spawn(execution_id, self._begin(execution_id, flow, input, labels, waiter))
 
@@ -125,6 +144,8 @@ class FlowOrchestrator:
             len(self._running) >= limits.max_running and self._waiting >= limits.max_waiting
         ):
             return Overloaded("the service is full; nothing was started, try again shortly")
+        if self._starting and self.clock.monotonic() - self._heard_at > STALL:
+            return Overloaded("the database does not answer at the moment; nothing was started, try again shortly")
         return None
 
     async def _begin(
@@ -142,6 +163,8 @@ class FlowOrchestrator:
                 NewExecution(execution_id, flow.id, flow.document, flow.digest, now, pending, wake, view.status)
             )
         except Exception as error:  # the edge of a start: its caller is told whatever it was
+            if isinstance(error, StoreFull):
+                self.store_was_full()
             waiter.failed(error)
             return
         except asyncio.CancelledError:
@@ -149,6 +172,7 @@ class FlowOrchestrator:
             raise
         finally:
             self._starting -= 1
+            self._heard_at = self.clock.monotonic()
         self._waiting += not has_place
         self.recorded(view, pending)
         if waiter.started(execution_id):
@@ -227,6 +251,9 @@ class FlowOrchestrator:
         while not self._draining:
             try:
                 nap = await self.poll_once()
+            except StoreFull:
+                self.store_was_full()
+                nap = LONGEST_NAP
             except Exception:  # the edge of the loop: the next look may work
                 log.exception("looking for due executions failed")
                 nap = LONGEST_NAP

@@ -1,0 +1,1 @@
+"""The workloads that the performance targets speak of: `make bench`."""

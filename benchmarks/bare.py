@@ -1,0 +1,123 @@
+"""The bare limit: the rows that the engine wrote, written again by a loop without an engine.
+
+One finished execution is read back from the engine's own file; its rows, under new ids, are
+then written with the same statements, settings and syncs, in batches of the same size.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import apsw
+from uuid_utils import uuid7
+
+from flow_manager.stores.sqlite.file import open_writer
+from flow_manager.stores.sqlite.ledger import PASSIVE_CHECKPOINT
+from flow_manager.stores.sqlite.reader import STATEMENTS
+
+Row = tuple[object, ...]
+Commit = Sequence[str]
+"""The texts of the events that one transaction added."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What the engine wrote for one execution, by transaction."""
+
+    flow_id: str
+    digest: str
+    definition: str
+    commits: Sequence[Commit]
+
+    @classmethod
+    def of(cls, database: Path, execution_id: str) -> Recorded:
+        """Each transaction but the last ends with the start of an attempt."""
+        connection = apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY)
+        key = UUID(execution_id).bytes
+        flow_id, digest, text = connection.execute(
+            "SELECT e.flow_id, e.digest, d.text FROM executions e JOIN definitions d USING (digest) WHERE e.id = ?",
+            (key,),
+        ).get
+        commits: list[list[str]] = [[]]
+        for (event,) in connection.execute(
+            "SELECT event FROM history WHERE execution_id = ? ORDER BY seq", (key,)
+        ):
+            commits[-1].append(event)
+            if '"type":"attempt_started"' in event:
+                commits.append([])
+        connection.close()
+        return cls(flow_id, digest, text, commits)
+
+
+class BareLoop:
+    """Writes the rows of executions, without deciding anything."""
+
+    def __init__(self, folder: Path, recorded: Recorded) -> None:
+        self._db = open_writer(folder / "bare.db", "full")
+        self._recorded = recorded
+        self._log_pages = 0
+        self._db.set_wal_hook(self._note_log_size)
+        self._db.execute(STATEMENTS["add_definition"], (recorded.digest, recorded.flow_id, recorded.definition))
+
+    def flows_per_second(self, flows: int, at_once: int) -> float:
+        """`at_once` executions go through their transactions side by side, each shared by all."""
+        began = time.perf_counter()
+        for _ in range(0, flows, at_once):
+            self._write([uuid7().bytes for _ in range(at_once)])
+        return flows / (time.perf_counter() - began)
+
+    def seconds_per_flow(self, flows: int) -> list[float]:
+        """One execution after another, each transaction synced for itself."""
+        taken = []
+        for _ in range(flows):
+            began = time.perf_counter()
+            self._write([uuid7().bytes])
+            taken.append(time.perf_counter() - began)
+        return taken
+
+    def leave_open(self, keys: Sequence[bytes]) -> None:
+        """Executions as a crash leaves them: all transactions but the last."""
+        self._write(keys, leave_out=1)
+
+    def _write(self, keys: Sequence[bytes], leave_out: int = 0) -> None:
+        seq = 0
+        commits = self._recorded.commits
+        last = len(commits) - 1
+        for number, events in enumerate(commits[: len(commits) - leave_out]):
+            rows = [(key, seq + place, event) for key in keys for place, event in enumerate(events, 1)]
+            self._transaction(lambda: self._commit(number, last, keys, seq, len(events)), rows)
+            seq += len(events)
+
+    def _transaction(self, wakes: Callable[[], None], history: Sequence[Row]) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+        wakes()
+        self._db.executemany(STATEMENTS["add_event"], history)
+        self._db.execute("COMMIT")
+        if self._log_pages >= PASSIVE_CHECKPOINT:
+            self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+
+    def _note_log_size(self, connection: apsw.Connection, database: str, pages: int) -> int:
+        self._log_pages = pages
+        return apsw.SQLITE_OK
+
+    def _commit(self, number: int, last: int, keys: Sequence[bytes], seq: int, events: int) -> None:
+        now = time.time_ns() // 1000
+        flow_id, digest = self._recorded.flow_id, self._recorded.digest
+        if number == 0:
+            self._many("add_execution", [(key, flow_id, digest, None, now, None) for key in keys])
+            self._many("add_wake", [(key, "claim", now, 1, events, "") for key in keys])
+        elif number < last:
+            self._many("move_wake", [("claim", now, seq + events, "", key, 1, seq) for key in keys])
+        else:
+            self._many("end_wake", [(key, 1, seq) for key in keys])
+            self._many("end_execution", [("completed", now, key) for key in keys])
+
+    def _many(self, statement: str, rows: Sequence[Row]) -> None:
+        self._db.executemany(STATEMENTS[statement], rows)
+
+    def close(self) -> None:
+        self._db.close()

@@ -1,0 +1,176 @@
+"""W1a, W1b, W1d and W2: the engine as a library, in this process, on a file of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from benchmarks.bare import BareLoop, Recorded
+from benchmarks.figures import Figure
+from benchmarks.flows import chain
+from flow_manager import bootstrap
+from flow_manager.core.definition import Flow
+from flow_manager.core.parser import FlowParser
+from flow_manager.core.states import ExecutionStatus
+from flow_manager.engine.native import NativeBackend
+from flow_manager.settings import Settings
+
+AT_ONCE = 64
+FLOWS = 8_000
+ONE_BY_ONE = 500
+LONG_FLOW = 300
+
+
+@contextlib.contextmanager
+def embedded() -> Iterator[tuple[NativeBackend, Path]]:
+    """The engine with its default settings but for the log, which says nothing at all."""
+    with tempfile.TemporaryDirectory(prefix="flow-manager-bench-") as folder:
+        settings = Settings(database=Path(folder, "bench.db"), log_level="error")
+        bootstrap.configure_logging(settings)
+        backend = bootstrap.open_backend(settings)
+        try:
+            yield backend, Path(folder)
+        finally:
+            backend.close(timedelta(0))
+
+
+def parse(document: Mapping[str, Any]) -> Flow:
+    return FlowParser().parse(document)
+
+
+def flows_per_second(backend: NativeBackend, flow: Flow, flows: int, at_once: int = AT_ONCE) -> float:
+    """Threads that each execute one flow after another and wait for its end."""
+    left = iter(range(flows))
+    lock = threading.Lock()
+    failures: list[str] = []
+
+    def caller() -> None:
+        while True:
+            with lock:
+                if next(left, None) is None:
+                    return
+            view = backend.execute(flow, {})
+            if view.status is not ExecutionStatus.COMPLETED:
+                failures.append(view.execution_id)
+
+    callers = [threading.Thread(target=caller) for _ in range(at_once)]
+    began = time.perf_counter()
+    for each in callers:
+        each.start()
+    for each in callers:
+        each.join()
+    taken = time.perf_counter() - began
+    if failures:
+        raise AssertionError(f"{len(failures)} executions did not complete, {failures[0]} among them")
+    return flows / taken
+
+
+def recorded(backend: NativeBackend, folder: Path, flow: Flow) -> Recorded:
+    return Recorded.of(folder / "bench.db", backend.execute(flow, {}).execution_id)
+
+
+def throughput() -> list[Figure]:
+    """W1a and W1b."""
+    with embedded() as (backend, folder):
+        flow, plain = parse(chain(3, "bench.nothing")), parse(chain(3, "bench.nothing_plain", "bench-plain"))
+        bare = BareLoop(folder, recorded(backend, folder, flow))
+        flows_per_second(backend, flow, FLOWS // 8)
+        limits, rates, plain_rates = [], [], []
+        for _ in range(3):
+            limits.append(bare.flows_per_second(FLOWS, AT_ONCE))
+            rates.append(flows_per_second(backend, flow, FLOWS))
+            plain_rates.append(flows_per_second(backend, plain, FLOWS // 2))
+        bare.close()
+    limit, rate, plain_rate = map(statistics.median, (limits, rates, plain_rates))
+    return [
+        Figure(
+            "W1a",
+            f"embedded, 3 async tasks, {AT_ONCE} in flight",
+            f"{rate:,.0f} flows/s",
+            f"{limit:,.0f} flows/s",
+            rate / limit,
+            "at least",
+            0.40,
+        ),
+        Figure(
+            "W1b",
+            "the same with plain tasks (against W1a)",
+            f"{plain_rate:,.0f} flows/s",
+            f"{rate:,.0f} flows/s",
+            plain_rate / rate,
+            "at least",
+            0.50,
+        ),
+    ]
+
+
+def latency() -> list[Figure]:
+    """W1d."""
+    with embedded() as (backend, folder):
+        flow = parse(chain(3, "bench.nothing"))
+        bare = BareLoop(folder, recorded(backend, folder, flow))
+        limits, taken = bare.seconds_per_flow(ONE_BY_ONE), []
+        for _ in range(ONE_BY_ONE):
+            began = time.perf_counter()
+            backend.execute(flow, {})
+            taken.append(time.perf_counter() - began)
+        limits += bare.seconds_per_flow(ONE_BY_ONE)
+        bare.close()
+    limit, median = statistics.median(limits), statistics.median(taken)
+    return [
+        Figure(
+            "W1d",
+            "one flow at a time, p50",
+            f"{median * 1000:.2f} ms",
+            f"{limit * 1000:.2f} ms",
+            median / limit,
+            "at most",
+            2.0,
+        )
+    ]
+
+
+def long_flow() -> list[Figure]:
+    """W2. The cost of a step is the time from the start of its attempt to the start of the next."""
+    with embedded() as (backend, folder):
+        flow = parse(chain(LONG_FLOW, "bench.nothing", "bench-long"))
+        bare = BareLoop(folder, recorded(backend, folder, flow))
+        limits, taken, early, late = [], [], [], []
+        for _ in range(10):
+            limits += [seconds / (LONG_FLOW + 1) for seconds in bare.seconds_per_flow(1)]
+            view = backend.execute(flow, {})
+            starts = [attempt.started_at for attempt in view.attempts]
+            steps = [(after - before).total_seconds() for before, after in zip(starts, starts[1:], strict=False)]
+            taken += steps
+            early += steps[2:32]
+            late += steps[-30:]
+        bare.close()
+    limit, step = statistics.median(limits), statistics.median(taken)
+    growth = statistics.median(late) / statistics.median(early)
+    return [
+        Figure(
+            "W2",
+            f"a step of a flow of {LONG_FLOW} tasks",
+            f"{step * 1000:.3f} ms",
+            f"{limit * 1000:.3f} ms",
+            step / limit,
+            "at most",
+            1.5,
+        ),
+        Figure(
+            "W2",
+            "the last 30 steps against steps 3 to 32",
+            f"{statistics.median(late) * 1000:.3f} ms",
+            f"{statistics.median(early) * 1000:.3f} ms",
+            growth,
+            "at most",
+            1.1,
+        ),
+    ]

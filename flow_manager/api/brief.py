@@ -1,0 +1,118 @@
+"""`/flow/execute`, `/flow/status` and `/flow/validate`: a flow in the body, its execution in the answer."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from threading import Semaphore
+from typing import Final
+
+from flask import Flask, Response, request
+
+from flow_manager.api.answers import answer
+from flow_manager.api.preferences import Preferences
+from flow_manager.api.problems import INVALID_FLOW, INVALID_REQUEST, Refusal
+from flow_manager.api.requests import ExecutionRequest, execution_id, read_body, read_parameters
+from flow_manager.api.settings import ApiSettings
+from flow_manager.core.definition import Flow
+from flow_manager.core.report import Report
+from flow_manager.core.view import View
+from flow_manager.errors import Overloaded
+from flow_manager.ports.backend import Backend
+
+KEPT_FREE: Final = 8
+"""Handler threads that no request with a body gets, so that health and status always have an answer."""
+NO_WAIT: Final = timedelta(0)
+
+
+class FlowRoutes:
+    """The endpoints under `/flow`.
+
+    At most `handler_threads - KEPT_FREE` requests with a body are in work at once; beyond that they
+    are refused with 503. At most `max_waiters` of them wait for a result; beyond that an execution
+    is started and answered with 202 as if it had asked for `respond-async`.
+    """
+
+    def __init__(self, backend: Backend, settings: ApiSettings) -> None:
+        self._backend = backend
+        self._max_body = settings.max_body
+        self._wait_limit = settings.wait_limit
+        self._places = _Places(max(1, settings.handler_threads - KEPT_FREE))
+        self._waiters = Semaphore(settings.max_waiters)
+
+    def add_to(self, app: Flask) -> None:
+        app.add_url_rule("/flow/execute", view_func=self.execute, methods=["POST"])
+        app.add_url_rule("/flow/status/<text>", view_func=self.status)
+        app.add_url_rule("/flow/validate", view_func=self.validate, methods=["POST"])
+
+    def execute(self) -> Response:
+        """Run the flow; 200 when it has ended, also if it failed; 202 if it goes on."""
+        read_parameters()
+        with self._places:
+            asked = ExecutionRequest.of(read_body(self._max_body))
+            report = self._backend.validate(asked.document)
+            if report.flow is None or asked.problems:
+                raise _refusal(asked, report)
+            preferences = Preferences.parse(request.environ.get("HTTP_PREFER"))
+            return self._start(report.flow, asked, preferences)
+
+    def _start(self, flow: Flow, asked: ExecutionRequest, preferences: Preferences) -> Response:
+        wait = preferences.patience(self._wait_limit)
+        waits = wait > NO_WAIT and self._waiters.acquire(blocking=False)
+        try:
+            view = self._backend.execute(
+                flow, asked.input, labels=asked.labels, wait=wait if waits else NO_WAIT
+            )
+        finally:
+            if waits:
+                self._waiters.release()
+        return _answer_start(view, preferences, waited=waits or wait == NO_WAIT)
+
+    def status(self, text: str) -> Response:
+        read_parameters()
+        return answer(self._backend.describe(execution_id(text)).to_json())
+
+    def validate(self) -> Response:
+        read_parameters()
+        with self._places:
+            asked = ExecutionRequest.of(read_body(self._max_body))
+            report = self._backend.validate(asked.document)
+        if report.flow is None or asked.problems:
+            refusal = _refusal(asked, report)
+            warnings = [problem.to_json() for problem in report.warnings]
+            refusal.members = {"valid": False, "warnings": warnings, **refusal.members}
+            raise refusal
+        return answer({"valid": True, "warnings": [problem.to_json() for problem in report.warnings]})
+
+
+def _answer_start(view: View, preferences: Preferences, *, waited: bool) -> Response:
+    is_over = view.is_ended and not (preferences.respond_async and not preferences.wait)
+    applied = preferences.applied(waited=waited)
+    headers = [("Preference-Applied", applied)] if applied else []
+    if not is_over:
+        headers.append(("Location", f"/flow/status/{view.execution_id}"))
+    return answer(view.to_json(), 200 if is_over else 202, headers)
+
+
+def _refusal(asked: ExecutionRequest, report: Report) -> Refusal:
+    """Everything that is wrong with the request at once, with the flow and beside it."""
+    errors = [problem.to_json() for problem in (*asked.problems, *report.errors)]
+    return Refusal(
+        INVALID_REQUEST if report.is_valid else INVALID_FLOW,
+        "1 problem found" if len(errors) == 1 else f"{len(errors)} problems found",
+        errors=errors,
+        members={"errors_truncated": True} if report.truncated else None,
+    )
+
+
+class _Places:
+    """Room for so many requests at once. Entering raises `Overloaded` if none is left."""
+
+    def __init__(self, places: int) -> None:
+        self._free = Semaphore(places)
+
+    def __enter__(self) -> None:
+        if not self._free.acquire(blocking=False):
+            raise Overloaded("as many requests as there are threads for are in work; try again", 1)
+
+    def __exit__(self, *_: object) -> None:
+        self._free.release()

@@ -1,0 +1,66 @@
+"""`/`, `/health` and `/health/ready`: what is here, whether it lives, whether it takes work."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from flask import Flask, Response
+
+from flow_manager.api.answers import answer
+from flow_manager.api.problems import NOT_READY, Refusal
+from flow_manager.ports.backend import Backend
+
+LINKS = {
+    "execute": "POST /flow/execute",
+    "status": "GET /flow/status/{execution_id}",
+    "validate": "POST /flow/validate",
+    "health": "GET /health",
+    "ready": "GET /health/ready",
+    "executions": "GET /v1/executions",
+    "execution": "GET /v1/executions/{execution_id}",
+    "history": "GET /v1/executions/{execution_id}/history",
+    "tasks": "GET /v1/tasks",
+    "schema": "GET /v1/schema/flow",
+    "doctor": "GET /v1/doctor",
+}
+
+
+def add_health_routes(app: Flask, backend: Backend) -> None:
+    own_version = _version()
+
+    def state() -> dict[str, Any]:
+        health = backend.health()
+        return {
+            "status": health.status,
+            "version": own_version,
+            "accepts_work": health.accepts_work,
+            "open_executions": health.open_executions,
+            "store": dict(health.store),
+        }
+
+    def index() -> Response:
+        return answer({"service": "flow-manager", "version": own_version, "links": LINKS})
+
+    def alive() -> Response:
+        """200 as long as the process answers; `status` tells what it can do."""
+        return answer(state())
+
+    def ready() -> Response:
+        """200 if new executions are accepted, else 503: for a balancer to choose by."""
+        body = state()
+        if not body["accepts_work"]:
+            detail = f"the status is {body['status']}: what is stored can be read, nothing new is accepted"
+            raise Refusal(NOT_READY, detail, members={"health": body})
+        return answer(body)
+
+    app.add_url_rule("/", view_func=index)
+    app.add_url_rule("/health", view_func=alive)
+    app.add_url_rule("/health/ready", view_func=ready)
+
+
+def _version() -> str:
+    try:
+        return version("flow-manager")
+    except PackageNotFoundError:  # a plain checkout, started without being installed
+        return "unknown"

@@ -1,0 +1,268 @@
+"""Requests: what each must satisfy before anything is done for it, and how its parts are read."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from typing import Any, Final, Self
+
+import uuid_utils
+from flask import request
+from werkzeug.datastructures import MIMEAccept
+from werkzeug.http import parse_accept_header
+
+from flow_manager.api.answers import JSON
+from flow_manager.api.problems import (
+    BAD_HOST,
+    BAD_REQUEST,
+    CROSS_ORIGIN,
+    INVALID_REQUEST,
+    NOT_ACCEPTABLE,
+    PROBLEM_JSON,
+    REQUEST_ID,
+    UNSUPPORTED_MEDIA_TYPE,
+    Refusal,
+)
+from flow_manager.api.settings import ApiSettings
+from flow_manager.core.document import LABEL, LINE, MOST_LABELS
+from flow_manager.core.problems import nearest, pointer
+from flow_manager.core.values import read_json
+from flow_manager.errors import ExecutionUnknown, InvalidRequest, Problem, TooLarge
+
+READING: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+"""Methods that change nothing and have no body."""
+
+_CLOSE: Final = ("Connection", "close")
+"""What is left of a body that nobody read is no next request."""
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
+_JSON_TYPE: Final = re.compile(r"application/(?:[!#$&^_.+a-z0-9-]+\+)?json")
+_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+class Guard:
+    """Refuses requests that another web page, or a name that leads here by mistake, has sent."""
+
+    def __init__(self, settings: ApiSettings) -> None:
+        self._own_name = settings.host.lower()
+        self._any_name = settings.allow_unauthenticated and not _is_loopback(self._own_name)
+        self._is_allowed_host = lru_cache(maxsize=256)(self._check_host)
+
+    def check(self) -> None:
+        """Called before every request. Raises `Refusal`."""
+        environ = request.environ
+        environ[REQUEST_ID] = _request_id(environ.get("HTTP_X_REQUEST_ID"))
+        host = environ.get("HTTP_HOST", "")
+        if not self._is_allowed_host(host):
+            raise Refusal(BAD_HOST, "the Host header must name this service by the address it listens on")
+        if environ["REQUEST_METHOD"] not in READING:
+            _refuse_other_origins(environ, host)
+        elif environ.get("CONTENT_LENGTH", "0") not in ("", "0") or "HTTP_TRANSFER_ENCODING" in environ:
+            raise Refusal(
+                BAD_REQUEST, "a request of this method has no body", headers=[("Connection", "close")]
+            )
+        accept = environ.get("HTTP_ACCEPT")
+        if accept is not None and not _accepts_json(accept):
+            raise Refusal(NOT_ACCEPTABLE, f"the Accept header excludes {JSON} and {PROBLEM_JSON}")
+
+    def _check_host(self, host: str) -> bool:
+        match = _HOST.fullmatch(host)
+        if not match:
+            return False
+        name = match[1].lower().strip("[]")
+        return self._any_name or name == self._own_name or _is_loopback(name)
+
+
+def _request_id(given: str | None) -> str:
+    if given is not None and _REQUEST_ID.fullmatch(given):
+        return given
+    return str(uuid_utils.uuid7())
+
+
+def _is_loopback(name: str) -> bool:
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _refuse_other_origins(environ: Mapping[str, Any], host: str) -> None:
+    """Browsers say where a request comes from; programs, who have no cookies to abuse, need not."""
+    origin = environ.get("HTTP_ORIGIN")
+    is_foreign = origin is not None and origin.lower().partition("://")[2] != host.lower()
+    if is_foreign or environ.get("HTTP_SEC_FETCH_SITE") in ("cross-site", "same-site"):
+        raise Refusal(
+            CROSS_ORIGIN, "requests that change something are taken from pages of this service alone"
+        )
+
+
+@lru_cache(maxsize=256)
+def _accepts_json(header: str) -> bool:
+    accept = parse_accept_header(header[:1024], MIMEAccept)
+    return accept.best_match((JSON, PROBLEM_JSON)) is not None
+
+
+def read_body(limit: int) -> object:
+    """The JSON value in the body of the request.
+
+    Raises `Refusal` for a body of another type, `TooLarge` beyond `limit` bytes (reading no more than
+    that), and what `read_json` raises.
+    """
+    environ = request.environ
+    content_type = environ.get("CONTENT_TYPE", "")
+    if content_type != JSON and not _is_json(content_type):
+        raise _unsupported("content-type", f"the Content-Type of the body must be {JSON}, in UTF-8")
+    if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
+        raise _unsupported("content-encoding", "bodies are not decompressed here; send it as it is")
+    return read_json(_content(environ, limit))
+
+
+def _is_json(content_type: str) -> bool:
+    essence, _, parameters = content_type.lower().partition(";")
+    if not _JSON_TYPE.fullmatch(essence.strip()):
+        return False
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.strip().partition("=")
+        if name == "charset" and value.strip('"') not in ("utf-8", "utf8"):
+            return False
+    return True
+
+
+def _unsupported(code: str, detail: str) -> Refusal:
+    return Refusal(
+        UNSUPPORTED_MEDIA_TYPE,
+        detail,
+        errors=[{"header": code.title(), "code": code, "detail": detail}],
+        headers=[("Accept", JSON), _CLOSE],
+        members={"accept": [JSON]},
+    )
+
+
+def _content(environ: Mapping[str, Any], limit: int) -> bytes:
+    """The bytes of the body, however they are framed.
+
+    Werkzeug's own reader would cut a chunked body at the limit and call the rest of it read.
+    """
+    given = environ.get("CONTENT_LENGTH", "")
+    if not given and not environ.get("wsgi.input_terminated"):
+        return b""
+    expected = int(given) if given else limit + 1
+    if given and expected > limit:
+        raise _too_large(limit)
+    read = environ["wsgi.input"].read
+    content: bytes = read(expected)
+    while len(content) < expected and (more := read(expected - len(content))):
+        content += more
+    if len(content) > limit:
+        raise _too_large(limit)
+    if given and len(content) < expected:
+        raise Refusal(BAD_REQUEST, "the body ended before its Content-Length")
+    return content
+
+
+def _too_large(limit: int) -> TooLarge:
+    detail = f"the body is larger than {limit} bytes"
+    return TooLarge(detail, [Problem("#", "too-large", detail)])
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionRequest:
+    """The body of execute and validate: a flow document, and what stands beside its `flow`.
+
+    `problems` are those of the members beside `flow`; the document is judged by the backend.
+    """
+
+    document: Mapping[str, Any]
+    input: Mapping[str, Any]
+    labels: Mapping[str, str]
+    problems: tuple[Problem, ...]
+
+    @classmethod
+    def of(cls, body: object) -> Self:
+        """Take the body apart. A bare document has nothing beside it. Raises `InvalidRequest`."""
+        if not isinstance(body, dict):
+            detail = "the body must be an object: a flow document"
+            raise InvalidRequest(detail, [Problem("#", "wrong-type", detail)])
+        if len(body) == 1 or "flow" not in body:
+            return cls(body, {}, {}, ())
+        problems = [_unknown_member(name) for name in body if name not in _MEMBERS and name[:2] != "x-"]
+        given, labels = body.get("input", {}), body.get("labels", {})
+        if not isinstance(given, dict):
+            problems.append(Problem("#/input", "wrong-type", "the input of an execution is an object"))
+        if not isinstance(labels, dict):
+            problems.append(Problem("#/labels", "wrong-type", "labels are an object of texts"))
+            labels = {}
+        problems += _label_problems(labels)
+        return cls({"flow": body["flow"]}, given, labels, tuple(problems))
+
+
+_MEMBERS: Final = ("flow", "input", "labels")
+_LABEL_NAME: Final = re.compile(LABEL)
+_LABEL_VALUE: Final = re.compile(LINE)
+MOST_LABEL_TEXT: Final = 255
+
+
+def _unknown_member(name: str) -> Problem:
+    likely = nearest(name, _MEMBERS)
+    hint = f"did you mean {likely!r}?" if likely else "members of your own begin with 'x-'"
+    detail = f"beside 'flow' there can be 'input' and 'labels', and not {name[:64]!r}"
+    return Problem(pointer(name[:64]), "unknown-field", detail, hint)
+
+
+def _label_problems(labels: Mapping[str, object]) -> Iterator[Problem]:
+    """Labels of an execution follow the same rules as those of a flow."""
+    if len(labels) > MOST_LABELS:
+        yield Problem("#/labels", "too-many", f"there can be at most {MOST_LABELS} labels")
+    for name, value in islice(labels.items(), MOST_LABELS):
+        where = pointer("labels", name[:64])
+        if not _LABEL_NAME.fullmatch(name):
+            yield Problem(where, "bad-name", f"the name of a label matches {LABEL}")
+        elif not isinstance(value, str):
+            yield Problem(where, "wrong-type", "the value of a label is a text")
+        elif len(value) > MOST_LABEL_TEXT or not _LABEL_VALUE.match(value):
+            yield Problem(
+                where,
+                "bad-label",
+                f"one line of at most {MOST_LABEL_TEXT} characters, none of them control ones",
+            )
+
+
+def execution_id(text: str) -> str:
+    """The id in an address, in the form it is stored. Raises `ExecutionUnknown` for what can be no id."""
+    lower = text.lower()
+    if not _UUID.fullmatch(lower):
+        raise ExecutionUnknown("an execution is named by a UUID, and this is none")
+    return lower
+
+
+def read_parameters(*known: str) -> dict[str, str]:
+    """The query parameters by name. Raises `Refusal` for any that is unknown or given twice."""
+    if not request.environ.get("QUERY_STRING"):
+        return {}
+    errors = []
+    for name, values in request.args.lists():
+        if name not in known:
+            errors.append(parameter_error(name[:64], "unknown-parameter", _known(name, known)))
+        elif len(values) > 1:
+            errors.append(parameter_error(name, "repeated", "give it once"))
+    if errors:
+        raise Refusal(INVALID_REQUEST, f"{len(errors)} of the query parameters are not valid", errors=errors)
+    return request.args.to_dict()
+
+
+def _known(name: str, known: tuple[str, ...]) -> str:
+    if not known:
+        return "there are no query parameters here"
+    likely = nearest(name, known)
+    return f"did you mean {likely}?" if likely else f"the parameters here are {', '.join(known)}"
+
+
+def parameter_error(name: str, code: str, detail: str) -> dict[str, Any]:
+    """A member of `errors` about a query parameter."""
+    return {"parameter": name, "code": code, "detail": detail}

@@ -1,0 +1,179 @@
+"""The web server: granian in this process, around the web application.
+
+Chosen by measurement, see docs/decisions/0003-wsgi-server.md. The process must end with
+`os._exit` after `serve` has returned: at the interpreter's own farewell the server's threads abort.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import queue
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+from flask import Flask
+from granian._granian import SocketHolder
+from granian.constants import HTTPModes, Interfaces, RuntimeModes
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+from granian.server.common import AbstractServer
+from granian.server.mt import MTServer
+
+from flow_manager.api.settings import ApiSettings
+from flow_manager.errors import SettingsError
+
+log = logging.getLogger(__name__)
+
+BACKLOG: Final = 1024
+"""Connections that the kernel keeps for us until they are accepted."""
+CONNECTIONS: Final = 4096
+"""Open connections; more are left in the backlog until one ends."""
+HEAD_TIMEOUT: Final = 20_000
+"""Milliseconds for the head of a request to arrive; as long may a kept connection be idle."""
+HEAD_BYTES: Final = 32 * 1024
+"""The largest head of a request that is read, its address included."""
+IDLE_THREAD: Final = 60
+"""Seconds after which a handler thread without work ends."""
+LAST_ANSWERS: Final = 5.0
+"""Seconds for answers under way to reach their clients after the drain."""
+
+
+class ApiServer:
+    """Serves from its making, when the port is taken, until a signal.
+
+    SIGTERM, SIGINT and SIGHUP call `on_stop` on a thread of its own while requests are still answered;
+    when it returns, the server stops and `serve` returns. Each further signal calls `on_hurry`.
+    Making one raises `SettingsError` if the address cannot be listened on.
+    """
+
+    def __init__(
+        self, app: Flask, settings: ApiSettings, on_stop: Callable[[], None], on_hurry: Callable[[], None]
+    ) -> None:
+        self._app = app
+        self._settings = settings
+        self._on_stop = on_stop
+        self._on_hurry = on_hurry
+        self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._socket = _listen(settings.host, settings.port)
+        self.port: int = self._socket.getsockname()[1]
+
+    @property
+    def url(self) -> str:
+        host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
+        return f"http://{host}:{self.port}"
+
+    def serve(self) -> None:
+        """Serve until a signal. Must be called on the main thread, where signals arrive."""
+        server = _Granian(self._socket, self._settings.handler_threads, self._signals.put)
+        threading.Thread(target=self._heed_signals, args=(server,), name="signals", daemon=True).start()
+        log.info("listening on %s", self.url)
+        server.serve_app(self._app)
+
+    def _heed_signals(self, server: _Granian) -> None:
+        """The handler of a signal only notes it, since it interrupts whatever runs; the work is done here."""
+        self._signals.get()
+        threading.Thread(target=self._stop, args=(server,), name="stop", daemon=True).start()
+        while True:
+            self._signals.get()
+            self._on_hurry()
+
+    def _stop(self, server: _Granian) -> None:
+        log.info("stopping: no new work is accepted")
+        try:
+            self._on_stop()
+        finally:
+            server.stop()
+
+
+class _Granian(MTServer):
+    """Granian's threaded server, made for interpreters without the lock, on one that has it.
+
+    One accepting thread and one worker in this process; handlers run on a pool of threads.
+    """
+
+    _shd: Any
+
+    def __init__(self, listening: socket.socket, threads: int, note: Callable[[int], None]) -> None:
+        super().__init__(
+            target="",
+            interface=Interfaces.WSGI,
+            http=HTTPModes.http1,
+            runtime_mode=RuntimeModes.st,
+            blocking_threads=threads,
+            blocking_threads_idle_timeout=IDLE_THREAD,
+            backlog=BACKLOG,
+            backpressure=CONNECTIONS,
+            http1_settings=HTTP1Settings(header_read_timeout=HEAD_TIMEOUT, max_buffer_size=HEAD_BYTES),
+            websockets=False,
+            log_level=LogLevels.warning,
+            # Incremental, so that it only sets the level and leaves the handlers of the service alone.
+            log_dictconfig={"incremental": True, "handlers": {}, "loggers": {}},
+        )
+        self._listening = listening
+        self._note = note
+
+    def serve_app(self, app: Flask) -> None:
+        def load(*_: Any, **__: Any) -> Flask:
+            return app
+
+        # Not MTServer's own, which only warns of what this class is made to do.
+        AbstractServer.serve(self, target_loader=load, wrap_loader=False)
+
+    def stop(self) -> None:
+        self.interrupt_signal = True
+        self.main_loop_interrupt.set()
+
+    def _check_gil(self) -> None:
+        """The lock is there, and is no harm to one worker."""
+
+    def _init_shared_socket(self) -> None:
+        """Serve on the socket that is listening already; granian's own would share the port with others."""
+        # The stub of granian lacks this signature.
+        make: Callable[[int, bool, int], SocketHolder] = cast(Any, SocketHolder)
+        self._shd = make(self._listening.detach(), False, BACKLOG)
+
+    def signal_handler_interrupt(self, *arguments: Any, **_: Any) -> None:
+        self._note(arguments[0])
+
+    def signal_handler_reload(self, *arguments: Any, **_: Any) -> None:
+        self._note(arguments[0])
+
+    def _stop_workers(self) -> None:
+        """Let the answers under way go out, but wait for no client for ever: the process ends anyway."""
+        workers: list[Any] = self.wrks
+        for worker in workers:
+            worker.terminate()
+        for worker in workers:
+            worker.join(LAST_ANSWERS)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise SettingsError(f"cannot listen on {host}: {error.strerror}; choose another --host") from error
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listening.bind(address)
+        listening.listen(BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise SettingsError(_why(error, host, port)) from error
+    return listening
+
+
+def _why(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} of {host} is in use; stop what listens there, or choose another with --port"
+    if error.errno == errno.EACCES:
+        return f"port {port} needs more rights than this process has; choose one above 1023 with --port"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{host} is not an address of this machine; choose another with --host"
+    return f"cannot listen on port {port} of {host}: {error.strerror}"

@@ -1,0 +1,114 @@
+"""The resources under `/v1`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import msgspec
+from flask import Flask, Response
+
+from flow_manager.api.answers import answer
+from flow_manager.api.problems import INVALID_REQUEST, Refusal
+from flow_manager.api.requests import execution_id, parameter_error, read_parameters
+from flow_manager.core.document import flow_schema
+from flow_manager.core.problems import nearest
+from flow_manager.core.states import ExecutionStatus
+from flow_manager.ports.backend import Backend, TaskType
+
+DEFAULT_LIMIT: Final = 50
+MOST_LISTED: Final = 1000
+
+_LIMIT: Final = re.compile(r"[0-9]{1,9}")
+
+
+class ResourceRoutes:
+    """The endpoints under `/v1`; all of them only read."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def add_to(self, app: Flask) -> None:
+        app.add_url_rule("/v1/executions", view_func=self.executions)
+        app.add_url_rule("/v1/executions/<text>", view_func=self.execution)
+        app.add_url_rule("/v1/executions/<text>/history", view_func=self.history)
+        app.add_url_rule("/v1/tasks", view_func=self.tasks)
+        app.add_url_rule("/v1/schema/flow", view_func=self.schema)
+        app.add_url_rule("/v1/doctor", view_func=self.doctor)
+
+    def executions(self) -> Response:
+        """The newest first."""
+        parameters = read_parameters("limit", "status")
+        errors: list[dict[str, Any]] = []
+        limit = _read_limit(parameters.get("limit"), errors)
+        status = _read_status(parameters.get("status"), errors)
+        if errors:
+            raise Refusal(
+                INVALID_REQUEST, f"{len(errors)} of the query parameters are not valid", errors=errors
+            )
+        found = self._backend.executions(limit=limit, status=status)
+        return answer({"executions": [summary.to_json() for summary in found]})
+
+    def execution(self, text: str) -> Response:
+        read_parameters()
+        return answer(self._backend.describe(execution_id(text)).to_json())
+
+    def history(self, text: str) -> Response:
+        """All events in order; `seq` counts them from 1."""
+        read_parameters()
+        execution = execution_id(text)
+        events = [
+            {"seq": seq, **msgspec.to_builtins(event)}
+            for seq, event in enumerate(self._backend.history(execution), start=1)
+        ]
+        return answer({"execution_id": execution, "events": events})
+
+    def tasks(self) -> Response:
+        read_parameters()
+        return answer({"tasks": [_task_type(each) for each in self._backend.task_types()]})
+
+    def schema(self) -> Response:
+        """The JSON Schema of flow documents."""
+        read_parameters()
+        return answer(flow_schema())
+
+    def doctor(self) -> Response:
+        """200 also when a promise does not hold: the check itself worked."""
+        read_parameters()
+        violations = [
+            {"execution_id": each.execution_id, "code": each.code, "detail": each.detail}
+            for each in self._backend.violations()
+        ]
+        return answer({"healthy": not violations, "violations": violations})
+
+
+def _task_type(each: TaskType) -> dict[str, Any]:
+    return {
+        "name": each.name,
+        "runs": each.runs,
+        "description": each.description,
+        "input_schema": each.input_schema,
+        "origin": each.origin,
+    }
+
+
+def _read_limit(text: str | None, errors: list[dict[str, Any]]) -> int:
+    if text is None:
+        return DEFAULT_LIMIT
+    if not _LIMIT.fullmatch(text) or not 1 <= int(text) <= MOST_LISTED:
+        errors.append(parameter_error("limit", "out-of-range", f"a whole number from 1 to {MOST_LISTED}"))
+        return DEFAULT_LIMIT
+    return int(text)
+
+
+def _read_status(text: str | None, errors: list[dict[str, Any]]) -> ExecutionStatus | None:
+    if text is None:
+        return None
+    try:
+        return ExecutionStatus(text)
+    except ValueError:
+        names = [status.value for status in ExecutionStatus]
+        likely = nearest(text, names)
+        hint = f"; did you mean {likely}?" if likely else ""
+        errors.append(parameter_error("status", "unknown-status", f"one of {', '.join(names)}{hint}"))
+        return None

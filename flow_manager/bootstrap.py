@@ -1,0 +1,124 @@
+"""The one place that joins the parts."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from datetime import timedelta
+from typing import NoReturn
+
+from flow_manager.api.app import create_app
+from flow_manager.api.server import ApiServer
+from flow_manager.engine.clock import SystemClock
+from flow_manager.engine.native import NativeBackend
+from flow_manager.engine.orchestrator import EngineLimits
+from flow_manager.engine.reading import ReadingBackend
+from flow_manager.errors import StoreReadOnly
+from flow_manager.observers.logs import LogObserver, set_up_logging
+from flow_manager.ports.backend import Backend
+from flow_manager.ports.store import Reader
+from flow_manager.settings import Settings
+from flow_manager.stores.sqlite.reader import SqliteReader
+from flow_manager.stores.sqlite.store import SqliteStore
+from flow_manager.tasks.discovery import import_task_modules
+from flow_manager.tasks.processes import ProcessPool
+from flow_manager.tasks.registry import REGISTRY, TaskRegistry
+from flow_manager.tasks.worker import TaskWorker
+
+log = logging.getLogger(__name__)
+
+EXIT_OK = 0
+EXIT_IO_ERROR = 74
+"""EX_IOERR of sysexits.h: the store failed under the service."""
+
+
+def configure_logging(settings: Settings) -> None:
+    """Logs go to stderr, so that stdout belongs to results."""
+    set_up_logging(settings.log_level, settings.log_format)
+
+
+def build_registry(settings: Settings) -> TaskRegistry:
+    """All tasks: those registered already, of the named modules, and of installed packages.
+    Raises `TaskRegistrationError`."""
+    import_task_modules(settings.task_modules)
+    return REGISTRY
+
+
+def open_reader(settings: Settings) -> Reader:
+    """The stored executions, readable also while a server owns the file."""
+    return SqliteReader(settings.database.resolve())
+
+
+def open_backend(settings: Settings) -> NativeBackend:
+    """The embedded engine on the database of the settings. Raises `StoreError` and
+    `TaskRegistrationError`."""
+    registry = build_registry(settings)
+    store = SqliteStore(settings.database, settings.durability)
+    processes = ProcessPool(registry, size=settings.task_processes, most_result=settings.max_result)
+    worker = TaskWorker(
+        registry, threads=settings.task_threads, processes=processes, most_result=settings.max_result
+    )
+    return NativeBackend(
+        store,
+        worker,
+        registry,
+        SystemClock(),
+        observers=[LogObserver()],
+        limits=EngineLimits(max_running=settings.max_running, max_waiting=settings.max_waiting),
+        most_input=settings.max_result,
+        die=die,
+    )
+
+
+def serve(settings: Settings) -> int:
+    """Serve until a signal; the answer is the exit code. Raises what `open_backend` raises."""
+    configure_logging(settings)
+    backend = _open_as_far_as_possible(settings)
+    server = ApiServer(
+        create_app(backend, settings),
+        settings,
+        on_stop=lambda: _drain(backend, settings.grace),
+        on_hurry=lambda: _hurry(backend),
+    )
+    try:
+        server.serve()
+    finally:
+        backend.close(settings.grace)
+    _leave(EXIT_OK)
+
+
+def _open_as_far_as_possible(settings: Settings) -> Backend:
+    """A file that cannot be written can still be looked at."""
+    try:
+        return open_backend(settings)
+    except StoreReadOnly as error:
+        if not settings.database.exists():
+            raise
+        log.warning("%s; serving what is stored, accepting nothing new", error)
+        return ReadingBackend(open_reader(settings), build_registry(settings))
+
+
+def _drain(backend: Backend, grace: timedelta) -> None:
+    if isinstance(backend, NativeBackend):
+        backend.drain(grace)
+
+
+def _hurry(backend: Backend) -> None:
+    if isinstance(backend, NativeBackend):
+        backend.hurry()
+
+
+def die(error: BaseException) -> None:
+    """After this fault, whatever memory says of the store may be wrong: stop at once, without
+    tidying up. The next start verifies the file and goes on from what it holds."""
+    log.critical("the store failed, stopping at once: %s: %s", type(error).__name__, error)
+    _leave(EXIT_IO_ERROR)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process without the interpreter's own farewell, in which the web server aborts."""
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)

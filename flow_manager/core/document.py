@@ -1,0 +1,210 @@
+"""The written form of a flow: what a JSON document may say, field by field.
+
+These models are the one source of the published JSON Schema. What no schema can say (names that
+exist, ways that lead to an end) is in `core.checks`; unknown fields are found by `core.parser`.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated, Any, Final, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic.types import StringConstraints
+from pydantic_core import PydanticCustomError
+
+from flow_manager.core.definition import Jitter, OnLost, Outcome
+from flow_manager.core.durations import (
+    ISO_PATTERN,
+    LONGEST,
+    SIMPLE_PATTERN,
+    DurationOutOfRange,
+    parse_duration,
+)
+
+MOST_TASKS: Final = 10_000
+MOST_CONDITIONS: Final = 40_000
+"""One for each outcome of each of the most tasks."""
+MOST_TASK_RUNS: Final = 10_000
+MOST_LABELS: Final = 64
+MOST_ATTEMPTS: Final = 100
+MOST_BACKOFF: Final = 100
+MOST_CODES: Final = 64
+
+NAME: Final = r"[A-Za-z][A-Za-z0-9_.-]{0,127}"
+NAME_PATTERN: Final = re.compile(NAME)
+"""Names of tasks, conditions and task types; to be matched in full."""
+ID: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
+LABEL: Final = r"[A-Za-z][A-Za-z0-9_.-]{0,62}"
+ERROR_CODE: Final = r"[a-z][a-z0-9_.-]{0,127}"
+LINE: Final = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
+"""Text without control characters."""
+TEXT: Final = r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$"
+"""The same, with tabs and new lines."""
+
+
+def _name(pattern: str) -> StringConstraints:
+    return StringConstraints(pattern=f"^{pattern}$", strict=True)
+
+
+Name = Annotated[str, _name(NAME)]
+Line = Annotated[str, StringConstraints(pattern=LINE, max_length=256, strict=True)]
+LabelValue = Annotated[str, StringConstraints(pattern=LINE, max_length=255, strict=True)]
+Text = Annotated[str, StringConstraints(pattern=TEXT, max_length=8192, strict=True)]
+ErrorCode = Annotated[str, _name(ERROR_CODE)]
+
+
+def _duration(value: object) -> timedelta:
+    try:
+        return parse_duration(value)
+    except DurationOutOfRange as error:
+        raise PydanticCustomError("out-of-range", "{detail}", {"detail": str(error)}) from error
+    except ValueError as error:
+        raise PydanticCustomError("bad-duration", "{detail}", {"detail": str(error)}) from error
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_duration),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST.total_seconds()},
+                {"type": "string", "pattern": f"^(?:{SIMPLE_PATTERN}|{ISO_PATTERN})$"},
+            ],
+            "examples": [30, "500ms", "5m", "PT30S"],
+        }
+    ),
+]
+
+_WRITTEN = ConfigDict(
+    strict=True,
+    extra="ignore",
+    json_schema_extra={"additionalProperties": False, "patternProperties": {"^x-": True}},
+)
+
+
+class RetryDocument(BaseModel):
+    """When a failed attempt of a task is followed by another."""
+
+    model_config = _WRITTEN
+
+    max_attempts: int = Field(
+        1, ge=1, le=MOST_ATTEMPTS, description="Attempts of one task run, the first one included."
+    )
+    delay: Duration = Field(timedelta(seconds=1), description="Wait before the second attempt. Default 1s.")
+    backoff: float = Field(
+        2.0,
+        ge=1,
+        le=MOST_BACKOFF,
+        description="What each further wait is multiplied by.",
+        allow_inf_nan=False,
+    )
+    max_delay: Duration | None = Field(
+        None, description="The longest wait. Default 5m, or delay if that is longer."
+    )
+    jitter: Jitter = Field(
+        "full", description="full: wait a random share of the time; none: wait exactly as long."
+    )
+    budget: Duration | None = Field(
+        None, description="Total time of a task run, waits included; no attempt is scheduled beyond it."
+    )
+    retry_on: list[ErrorCode] = Field(
+        [], max_length=MOST_CODES, description="Error codes, or starts of them, to retry. Default: all."
+    )
+    never_on: list[ErrorCode] = Field(
+        [], max_length=MOST_CODES, description="Error codes, or starts of them, not to retry; wins."
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.max_delay is not None and self.max_delay < self.delay:
+            raise PydanticCustomError("order", "max_delay must not be shorter than delay")
+        return self
+
+
+class TaskDocument(BaseModel):
+    """A task of the flow."""
+
+    model_config = _WRITTEN
+
+    name: Name = Field(description="Name of the task in this flow.")
+    description: Text = Field("", description="What the task does, for people.")
+    type: Name | None = Field(None, description="The registered task to run. Default: the name.")
+    input: dict[str, Any] | None = Field(None, description="What the task is given.")
+    timeout: Duration | None = Field(None, description="The longest time of one attempt.")
+    retry: RetryDocument | None = Field(None, description="How failures are retried. Default: not at all.")
+    on_lost: OnLost = Field(
+        "retry",
+        description="If the worker dies during an attempt: retry starts it again, unknown never does.",
+    )
+    optional: bool = Field(False, description="Whether a failure routes as if the task had succeeded.")
+
+
+class ConditionDocument(BaseModel):
+    """Where the flow goes on after a task."""
+
+    model_config = _WRITTEN
+
+    name: Name = Field(description="Name of the condition in this flow.")
+    description: Text = Field("", description="What the condition is for.")
+    source_task: Name = Field(description="The task whose outcome is looked at.")
+    outcome: Outcome = Field(
+        "success", description="The outcome that matches. failure matches every outcome but success."
+    )
+    target_task_success: Name = Field("end", description="The next task if the condition matches, or end.")
+    target_task_failure: Name = Field(
+        "end",
+        description="The next task if no condition of the source task matches, or end; used of the last.",
+    )
+
+
+class FlowDocument(BaseModel):
+    """Tasks that run one after another, and the conditions that choose the next."""
+
+    model_config = _WRITTEN
+
+    id: Annotated[str, _name(ID)] = Field(description="Unique identifier of the flow.")
+    name: Line = Field(description="Name of the flow, for people.")
+    description: Text = Field("", description="What the flow does.")
+    labels: dict[Annotated[str, _name(LABEL)], LabelValue] = Field(
+        {}, max_length=MOST_LABELS, description="Names and values to find executions by."
+    )
+    start_task: Name = Field(description="Name of the first task.")
+    tasks: list[TaskDocument] = Field(
+        min_length=1, max_length=MOST_TASKS, description="The tasks, by any order."
+    )
+    conditions: list[ConditionDocument] = Field(
+        [],
+        max_length=MOST_CONDITIONS,
+        description="The conditions. Those of one task are read in the order written; the first that matches counts.",
+    )
+    timeout: Duration | None = Field(None, description="The longest time of a whole execution.")
+    max_task_runs: int = Field(
+        1000, ge=1, le=MOST_TASK_RUNS, description="Task runs of one execution; bounds loops."
+    )
+
+
+def flow_schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of flow documents, both bare and wrapped in `flow`."""
+    schema = FlowDocument.model_json_schema(ref_template="#/$defs/{model}")
+    definitions = schema.pop("$defs")
+    definitions["FlowDocument"] = schema
+    bare = {"$ref": "#/$defs/FlowDocument"}
+    wrapped = {
+        "type": "object",
+        "properties": {"flow": bare},
+        "required": ["flow"],
+        "additionalProperties": False,
+        "patternProperties": {"^x-": True},
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Flow",
+        "description": FlowDocument.__doc__,
+        "if": {"type": "object", "required": ["flow"]},
+        "then": wrapped,
+        "else": bare,
+        "$defs": definitions,
+    }

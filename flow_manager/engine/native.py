@@ -1,0 +1,230 @@
+"""The native backend: the engine on a thread and an asyncio loop of its own, and the bridge to it.
+
+Callers are plain threads. A call to execute crosses to the loop once and its answer crosses
+back once; everything that only reads goes to the store's own connections and never to the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from datetime import datetime, timedelta
+from typing import Any, Final, Protocol
+
+from flow_manager.core.definition import Flow
+from flow_manager.core.events import Event
+from flow_manager.core.values import find_fault
+from flow_manager.core.view import View
+from flow_manager.engine.following import Followers
+from flow_manager.engine.orchestrator import EngineLimits, FlowOrchestrator
+from flow_manager.engine.reading import ReadingBackend, TaskCatalogue
+from flow_manager.engine.watchdog import Watchdog
+from flow_manager.errors import InvalidRequest, OutcomeUnknown, Problem, ShuttingDown
+from flow_manager.ports.backend import Health
+from flow_manager.ports.clock import Clock
+from flow_manager.ports.observer import Observer
+from flow_manager.ports.store import Store
+from flow_manager.ports.worker import Worker
+
+START_PATIENCE: Final = 10.0
+"""Seconds to wait for a start to become durable; after that its outcome is called unknown."""
+DEFAULT_GRACE: Final = timedelta(seconds=30)
+HEALTH_AGE: Final = 1.0
+"""Seconds for which a count of the open executions is good enough for health."""
+
+
+class BoundStore(Store, Protocol):
+    """A store that answers on a loop."""
+
+    def bind(
+        self, loop: asyncio.AbstractEventLoop, now: datetime, die: Callable[[BaseException], None]
+    ) -> None:
+        """Make due what an earlier process had claimed, and begin to write. `die` is called, from
+        any thread, with a fault after which the process must not go on."""
+
+
+class NativeBackend(ReadingBackend):
+    """Implements `ports.backend.Backend` on a store, with a worker for the task bodies."""
+
+    def __init__(
+        self,
+        store: BoundStore,
+        worker: Worker,
+        catalogue: TaskCatalogue,
+        clock: Clock,
+        *,
+        observers: Sequence[Observer] = (),
+        limits: EngineLimits | None = None,
+        most_input: int = 256 << 10,
+        die: Callable[[BaseException], None],
+    ) -> None:
+        super().__init__(store, catalogue)
+        self._store = store
+        self._worker = worker
+        self._clock = clock
+        self._most_input = most_input
+        self._followers = Followers()
+        self._open = _Remembered(HEALTH_AGE, store.open_executions)
+        self._drained = threading.Event()
+        self._closed = False
+        self._closing = threading.Lock()
+        self._hurry = asyncio.Event()
+        self._loop = asyncio.new_event_loop()
+        self._orchestrator = FlowOrchestrator(
+            store, worker, clock, (self._followers, *observers), limits or EngineLimits()
+        )
+        self._watchdog = Watchdog(self._loop)
+        store.bind(self._loop, clock.now(), die)
+        self._thread = threading.Thread(target=self._run, args=(die,), name="flow-manager-engine", daemon=True)
+        self._thread.start()
+
+    def _run(self, die: Callable[[BaseException], None]) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.call_soon(self._orchestrator.run_poller)
+        self._watchdog.start()
+        try:
+            self._loop.run_forever()
+        except BaseException as error:  # the edge of the loop: without its engine the process must not go on
+            die(error)
+        finally:
+            self._loop.close()
+
+    # -- executing
+
+    def execute(
+        self,
+        flow: Flow,
+        input: Mapping[str, Any],
+        *,
+        labels: Mapping[str, str] | None = None,
+        wait: timedelta | None = None,
+    ) -> View:
+        self._check_input(input)
+        reply = _Reply(waits=wait is None or wait > timedelta(0))
+        self._call(self._orchestrator.start, flow, input, labels or {}, reply)
+        return self._answer(reply, wait)
+
+    def _check_input(self, input: Mapping[str, Any]) -> None:
+        fault = find_fault(input, self._most_input)
+        if fault is not None:
+            where = "#/input" + fault.pointer[1:]
+            problem = Problem(where, fault.code.rpartition(".")[2].replace("_", "-"), fault.detail)
+            raise InvalidRequest("the input of the execution cannot be accepted", [problem])
+
+    def _answer(self, reply: _Reply, wait: timedelta | None) -> View:
+        patience = None if wait is None else wait.total_seconds()
+        view = reply.take(max(patience or 0.0, START_PATIENCE) if reply.execution_id is None else patience)
+        if view is not None:
+            return view
+        execution_id = reply.execution_id
+        if execution_id is None:
+            raise OutcomeUnknown("the start was not confirmed in time; whether it happened is not known")
+        if not reply.waits:
+            return self.describe(execution_id)
+        self._call(self._orchestrator.forget, execution_id)
+        return self.describe(execution_id)
+
+    def _call(self, function: Callable[..., None], *arguments: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(function, *arguments)
+        except RuntimeError as error:  # the loop is closed
+            raise ShuttingDown("the service has stopped and accepts nothing") from error
+
+    # -- watching
+
+    def follow(self, execution_id: str) -> Iterator[Event]:
+        return self._followers.follow(execution_id, self._store)
+
+    def health(self) -> Health:
+        orchestrator = self._orchestrator
+        status = "stopping" if orchestrator.is_draining else "full" if orchestrator.is_full else "ok"
+        return Health(status, status == "ok", self._open.value(), self._store.describe_store())
+
+    # -- stopping
+
+    def drain(self, grace: timedelta = DEFAULT_GRACE) -> None:
+        """Accept nothing more; let running attempts end within `grace` and answer everybody who
+        waits. Reading goes on until `close`."""
+        with self._closing:
+            if not self._drained.is_set():
+                self._await(self._orchestrator.drain(grace, self._hurry))
+                self._drained.set()
+
+    def hurry(self) -> None:
+        """End the grace of a drain that is under way, or will be."""
+        self._call(self._hurry.set)
+
+    def close(self, grace: timedelta | None = None) -> None:
+        self.drain(DEFAULT_GRACE if grace is None else grace)
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+            self._watchdog.stop()
+            self._await(self._worker.stop())
+            self._await(self._stop_store())
+            self._call(self._loop.stop)
+            self._thread.join()
+
+    async def _stop_store(self) -> None:
+        await self._store.stop()
+
+    def _await(self, work: Coroutine[Any, Any, None]) -> None:
+        done: Future[None] = asyncio.run_coroutine_threadsafe(work, self._loop)
+        done.result()
+
+
+class _Reply:
+    """The other end of `execute`: told by the orchestrator, read by the caller's thread."""
+
+    __slots__ = ("_answers", "execution_id", "waits")
+
+    def __init__(self, *, waits: bool) -> None:
+        self.waits = waits
+        self.execution_id: str | None = None
+        self._answers: queue.SimpleQueue[View | Exception | None] = queue.SimpleQueue()
+
+    def started(self, execution_id: str) -> bool:
+        self.execution_id = execution_id
+        if not self.waits:
+            self._answers.put(None)
+        return self.waits
+
+    def ended(self, view: View) -> None:
+        self._answers.put(view)
+
+    def left(self, execution_id: str) -> None:
+        self.execution_id = execution_id
+        self._answers.put(None)
+
+    def failed(self, error: Exception) -> None:
+        self._answers.put(error)
+
+    def take(self, patience: float | None) -> View | None:
+        """The ended execution; None if it goes on, or nothing was heard within `patience` seconds."""
+        try:
+            answer = self._answers.get(timeout=patience)
+        except queue.Empty:
+            return None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+class _Remembered:
+    """A number that is read again when it is older than `age` seconds."""
+
+    def __init__(self, age: float, read: Callable[[], int]) -> None:
+        self._age = age
+        self._read = read
+        self._read_at = float("-inf")
+        self._value = 0
+
+    def value(self) -> int:
+        if time.monotonic() - self._read_at > self._age:
+            self._value, self._read_at = self._read(), time.monotonic()
+        return self._value

@@ -1,0 +1,92 @@
+"""A backend that only reads: for a store that cannot be written, and the reading half of the engine."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from hashlib import sha256
+from typing import Any, Protocol
+
+import orjson
+from pydantic import BaseModel
+
+from flow_manager.core.definition import Flow
+from flow_manager.core.events import Event
+from flow_manager.core.parser import FlowParser
+from flow_manager.core.report import Report
+from flow_manager.core.states import ExecutionStatus
+from flow_manager.core.view import View
+from flow_manager.engine.flows import DigestCache
+from flow_manager.errors import StoreReadOnly
+from flow_manager.ports.backend import Health, Summary, TaskType, Violation
+from flow_manager.ports.store import Reader
+
+
+class TaskCatalogue(Protocol):
+    """The registered tasks, as far as a backend looks at them."""
+
+    def input_models(self) -> Mapping[str, type[BaseModel] | None]: ...
+
+    def task_types(self) -> Sequence[TaskType]: ...
+
+
+class ReadingBackend:
+    """Implements `ports.backend.Backend` for a store that cannot be written."""
+
+    def __init__(self, reader: Reader, catalogue: TaskCatalogue) -> None:
+        self._reader = reader
+        self._catalogue = catalogue
+        self._parser = FlowParser(catalogue.input_models())
+        self._reports: DigestCache[Report] = DigestCache()
+        self._reports_lock = threading.Lock()
+
+    def validate(self, document: object) -> Report:
+        """Reports are kept by the text of the document: a flow that is sent again and again is
+        checked once. Registering another task makes earlier reports unfindable."""
+        try:
+            text = orjson.dumps(document)
+        except (orjson.JSONEncodeError, RecursionError):
+            return self._parser.check(document)
+        known = f"{len(self._catalogue.input_models())}:{sha256(text).hexdigest()}"
+        with self._reports_lock:
+            report = self._reports.get(known)
+        if report is None:
+            report = self._parser.check(document)
+            with self._reports_lock:
+                self._reports.put(known, report, len(text))
+        return report
+
+    def execute(
+        self,
+        flow: Flow,
+        input: Mapping[str, Any],
+        *,
+        labels: Mapping[str, str] | None = None,
+        wait: timedelta | None = None,
+    ) -> View:
+        raise StoreReadOnly("the database cannot be written, so nothing can be executed; reading works")
+
+    def describe(self, execution_id: str) -> View:
+        return self._reader.describe(execution_id)
+
+    def history(self, execution_id: str) -> Sequence[Event]:
+        return self._reader.history(execution_id)
+
+    def follow(self, execution_id: str) -> Iterator[Event]:
+        yield from self.history(execution_id)
+
+    def executions(self, *, limit: int = 50, status: ExecutionStatus | None = None) -> Sequence[Summary]:
+        return self._reader.executions(limit=limit, status=status)
+
+    def task_types(self) -> Sequence[TaskType]:
+        return self._catalogue.task_types()
+
+    def health(self) -> Health:
+        return Health("read_only", False, self._reader.open_executions(), self._reader.describe_store())
+
+    def violations(self) -> Sequence[Violation]:
+        return self._reader.violations()
+
+    def close(self, grace: timedelta | None = None) -> None:
+        self._reader.close()

@@ -1,0 +1,207 @@
+"""The log: every start and end of a task, every condition, every routing decision, every error.
+
+One line per event, for people on a terminal, as one JSON object otherwise. What comes from
+flows and tasks is data in both: control characters are escaped and cannot forge a line.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, TextIO
+
+import orjson
+
+from flow_manager.core.events import (
+    AttemptEnded,
+    AttemptLost,
+    AttemptReleased,
+    AttemptStarted,
+    Event,
+    ExecutionEnded,
+    ExecutionQuarantined,
+    ExecutionStarted,
+    RetryScheduled,
+    Routed,
+)
+from flow_manager.core.view import View, format_time
+
+Line = tuple[int, str, dict[str, Any]]
+"""Level, sentence, and the fields that a machine reads beside it."""
+
+MOST_TEXT: Final = 1_000
+"""Characters of a message from outside that go into a line."""
+
+
+def _execution_started(event: ExecutionStarted) -> Line:
+    return logging.INFO, "execution started", {}
+
+
+def _attempt_started(event: AttemptStarted) -> Line:
+    words = f"task {event.task} started"
+    if event.attempt > 1:
+        words += f" (attempt {event.attempt})"
+    return logging.INFO, words, {"task": event.task, "run": event.run, "attempt": event.attempt}
+
+
+def _attempt_ended(event: AttemptEnded) -> Line:
+    fields: dict[str, Any] = {
+        "task": event.task,
+        "run": event.run,
+        "attempt": event.attempt,
+        "outcome": event.outcome,
+    }
+    words = f"task {event.task} ended: {event.outcome}"
+    if event.message:
+        words += f", {event.message[:MOST_TEXT]}"
+    if event.error is not None:
+        fields["error"] = event.error.code
+    return (logging.INFO if event.outcome == "success" else logging.WARNING), words, fields
+
+
+def _attempt_lost(event: AttemptLost) -> Line:
+    fields = {"task": event.task, "run": event.run, "attempt": event.attempt, "error": "task.lost"}
+    return logging.WARNING, f"task {event.task} was lost: {event.reason[:MOST_TEXT]}", fields
+
+
+def _attempt_released(event: AttemptReleased) -> Line:
+    fields = {"task": event.task, "run": event.run, "attempt": event.attempt}
+    return logging.INFO, f"task {event.task} was given back; it starts again later", fields
+
+
+def _retry_scheduled(event: RetryScheduled) -> Line:
+    due_at = format_time(event.due_at)
+    fields = {"task": event.task, "run": event.run, "attempt": event.attempt, "due_at": due_at}
+    return logging.INFO, f"task {event.task} is tried again at {due_at} (attempt {event.attempt})", fields
+
+
+def _routed(event: Routed) -> Line:
+    fields: dict[str, Any] = {"task": event.task, "outcome": event.outcome, "to": event.to}
+    if event.condition is None:
+        return logging.INFO, f"task {event.task} has no condition: routing to {event.to}", fields
+    fields |= {"condition": event.condition, "matched": event.matched}
+    matched = "matched" if event.matched else "did not match"
+    words = f"condition {event.condition} {matched} the outcome {event.outcome} of {event.task}: routing to {event.to}"
+    return logging.INFO, words, fields
+
+
+def _execution_quarantined(event: ExecutionQuarantined) -> Line:
+    return logging.ERROR, f"execution quarantined: {event.reason[:MOST_TEXT]}", {"task": event.task}
+
+
+def _execution_ended(event: ExecutionEnded) -> Line:
+    if event.error is None:
+        return logging.INFO, f"execution ended: {event.status}", {"status": event.status.value}
+    words = f"execution ended: {event.status}, {event.error.code}: {event.error.message[:MOST_TEXT]}"
+    return logging.ERROR, words, {"status": event.status.value, "error": event.error.code}
+
+
+_LINE_OF: Final[dict[type, Callable[[Any], Line]]] = {
+    ExecutionStarted: _execution_started,
+    AttemptStarted: _attempt_started,
+    AttemptEnded: _attempt_ended,
+    AttemptLost: _attempt_lost,
+    AttemptReleased: _attempt_released,
+    RetryScheduled: _retry_scheduled,
+    Routed: _routed,
+    ExecutionQuarantined: _execution_quarantined,
+    ExecutionEnded: _execution_ended,
+}
+
+
+class LogObserver:
+    """Writes what has become durable to the logger `flow_manager.execution`."""
+
+    def __init__(self) -> None:
+        self._log = logging.getLogger("flow_manager.execution")
+
+    def recorded(self, view: View, events: Sequence[Event]) -> None:
+        log = self._log
+        if not log.isEnabledFor(logging.ERROR):
+            return
+        least = log.getEffectiveLevel()
+        for event in events:
+            level, words, fields = _LINE_OF[type(event)](event)
+            if level >= least:
+                # A record made by hand: finding the caller's line costs more than all the rest,
+                # and would always find this one.
+                record = logging.LogRecord(log.name, level, __file__, 0, words, (), None)
+                record.__dict__.update(fields, execution_id=view.execution_id, flow_id=view.flow_id)
+                record.created = event.at.timestamp()
+                log.handle(record)
+
+
+_STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    return {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per line: at, level, logger, message, then the fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "at": format_time(datetime.fromtimestamp(record.created, UTC)),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_fields(record),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        try:
+            return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        except orjson.JSONEncodeError:  # text that is no UTF-8, or a value without end
+            return orjson.dumps({name: ascii(value) for name, value in line.items()}).decode()
+
+
+class TextFormatter(logging.Formatter):
+    """Time, level, execution and sentence, for people."""
+
+    _COLOURS: Final = {logging.WARNING: "\x1b[33m", logging.ERROR: "\x1b[31m", logging.CRITICAL: "\x1b[1;31m"}
+
+    def __init__(self, *, coloured: bool) -> None:
+        super().__init__()
+        self._coloured = coloured
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created).strftime("%H:%M:%S.%f")[:-3]
+        execution_id = record.__dict__.get("execution_id")
+        # A UUIDv7 begins with the time; its end is what tells two executions of a moment apart.
+        whose = f"[{str(execution_id)[-12:]}] " if execution_id else ""
+        line = f"{at} {record.levelname:<7} {whose}{_printable(record.getMessage())}"
+        if self._coloured and record.levelno in self._COLOURS:
+            line = f"{self._COLOURS[record.levelno]}{line}\x1b[0m"
+        if record.exc_info:
+            line += "\n" + _printable(self.formatException(record.exc_info), keep="\n")
+        return line
+
+
+def _printable(text: str, keep: str = "") -> str:
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() or each in keep else ascii(each)[1:-1] for each in text)
+
+
+def set_up_logging(level: str, style: str, stream: TextIO | None = None) -> None:
+    """Send the logs of this process to `stream` (stderr), as `text`, `json`, or `auto`: text on a
+    terminal and JSON otherwise. What was set up before is replaced."""
+    stream = stream or sys.stderr
+    is_terminal = stream.isatty()
+    formatter = (
+        TextFormatter(coloured=is_terminal)
+        if style == "text" or (style == "auto" and is_terminal)
+        else JsonFormatter()
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    logging.getLogger("flow_manager").setLevel(level.upper())

@@ -1,0 +1,56 @@
+"""F03: the process dies at every boundary between two durable states, and the next one goes on."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.faults.crash_point import DIED
+from tests.support.service import ROOT
+from tests.support.soundness import assert_sound
+
+CROSSINGS = 24
+"""A run without a crash crosses so many boundaries; one more than the last is a run that ends."""
+
+
+def run(database: Path, journal: Path, last: int) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tests.faults.crash_point", str(database), str(journal), str(last)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def crash_and_recover(folder: Path, last: int) -> int:
+    """Die at crossing `last`; then let a process that does not die finish what is there. The answer
+    is the exit code of the first."""
+    database, journal = folder / "crash.db", folder / "starts"
+    crashed = run(database, journal, last)
+    assert crashed.returncode in (0, DIED), crashed.stderr
+    recovered = run(database, journal, 0)
+    assert recovered.returncode == 0, recovered.stderr
+    acknowledged = crashed.stdout.split() + recovered.stdout.split()
+    assert_sound(database, acknowledged, journal)
+    return crashed.returncode
+
+
+@pytest.mark.parametrize("last", range(1, CROSSINGS + 1, 3))
+def test_a_crash_between_two_steps_is_continued(tmp_path: Path, last: int) -> None:
+    assert crash_and_recover(tmp_path, last) == DIED
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("seed", range(20))
+def test_a_crash_at_any_point_is_continued(tmp_path: Path, seed: int) -> None:
+    codes = []
+    for last in range(1, CROSSINGS + 2):
+        folder = tmp_path / str(last)
+        folder.mkdir()
+        codes.append(crash_and_recover(folder, last))
+
+    assert codes[:-1] == [DIED] * CROSSINGS

@@ -1,0 +1,190 @@
+"""A backend without an engine: it answers with what it was given, and records what it was asked."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from flow_manager.core.definition import Condition, Flow, Task
+from flow_manager.core.events import (
+    AttemptEnded,
+    AttemptStarted,
+    Event,
+    ExecutionEnded,
+    ExecutionStarted,
+    Routed,
+)
+from flow_manager.core.report import Report
+from flow_manager.core.results import TaskError
+from flow_manager.core.states import ExecutionStatus
+from flow_manager.core.view import View
+from flow_manager.errors import ExecutionUnknown, Problem, ShuttingDown
+from flow_manager.ports.backend import Health, Summary, TaskType, Violation
+
+EXECUTION = "0198c0de-0000-7000-8000-000000000001"
+START = datetime(2026, 1, 14, 10, 30, tzinfo=UTC)
+
+DOCUMENT: dict[str, Any] = {
+    "flow": {
+        "id": "flow123",
+        "name": "Data",
+        "start_task": "fetch",
+        "tasks": [{"name": "fetch", "description": "Fetch"}, {"name": "store", "description": "Store"}],
+        "conditions": [
+            {
+                "name": "fetched",
+                "description": "",
+                "source_task": "fetch",
+                "outcome": "success",
+                "target_task_success": "store",
+                "target_task_failure": "end",
+            }
+        ],
+    }
+}
+
+FLOW = Flow(
+    id="flow123",
+    name="Data",
+    start_task="fetch",
+    tasks={"fetch": Task("fetch", "fetch"), "store": Task("store", "store")},
+    conditions_from={"fetch": (Condition("fetched", "fetch", target_task_success="store"),)},
+    description="",
+    labels={},
+    timeout=None,
+    max_task_runs=1000,
+    document="{}",
+    digest="0" * 64,
+)
+
+
+def second(number: int) -> datetime:
+    return START + timedelta(seconds=number)
+
+
+COMPLETED: tuple[Event, ...] = (
+    ExecutionStarted(at=second(0), flow_id="flow123", input={"n": 1}),
+    AttemptStarted(at=second(0), task="fetch"),
+    AttemptEnded(at=second(1), task="fetch", message="Data fetched successfully", data={"rows": 3}),
+    Routed(at=second(1), task="fetch", to="store", condition="fetched"),
+    AttemptStarted(at=second(1), task="store", run=2),
+    AttemptEnded(at=second(2), task="store", run=2, message="Data stored successfully"),
+    Routed(at=second(2), task="store", to="end"),
+    ExecutionEnded(at=second(2)),
+)
+
+FAILED: tuple[Event, ...] = (
+    ExecutionStarted(at=second(0), flow_id="flow123"),
+    AttemptStarted(at=second(0), task="fetch"),
+    AttemptEnded(
+        at=second(1),
+        task="fetch",
+        outcome="failure",
+        message="no answer",
+        error=TaskError("task.failed", "no answer"),
+    ),
+    Routed(at=second(1), task="fetch", to="end", condition="fetched", matched=False, outcome="failure"),
+    ExecutionEnded(at=second(1), status=ExecutionStatus.FAILED, error=TaskError("task.failed", "no answer")),
+)
+
+VALID = Report(errors=(), warnings=(), flow=FLOW)
+
+
+def invalid(*problems: Problem, truncated: bool = False) -> Report:
+    return Report(errors=problems, warnings=(), flow=None, truncated=truncated)
+
+
+@dataclass(frozen=True)
+class Start:
+    """One call of `execute`."""
+
+    input: Mapping[str, Any]
+    labels: Mapping[str, str] | None
+    wait: timedelta | None
+
+
+@dataclass
+class FakeBackend:
+    """Knows one execution, `EXECUTION`, of which `events` tell. `error`, if set, is raised by every call.
+
+    While `ending` is not set, the execution goes on: `execute` waits for it as long as it was told to
+    and answers with the first events alone.
+    """
+
+    events: Sequence[Event] = COMPLETED
+    report: Report = VALID
+    state: Health = field(default_factory=lambda: Health("ok", True, 0, {"kind": "fake"}))
+    broken: Sequence[Violation] = ()
+    types: Sequence[TaskType] = (TaskType("fetch", "thread", "Fetches data.", None, "shop.tasks:fetch"),)
+    error: Exception | None = None
+    ending: threading.Event = field(default_factory=threading.Event)
+    checked: list[object] = field(default_factory=list)
+    starts: list[Start] = field(default_factory=list)
+    listed: list[tuple[int, ExecutionStatus | None]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.ending.set()
+
+    def validate(self, document: object) -> Report:
+        self.checked.append(document)
+        return self.report
+
+    def execute(
+        self,
+        flow: Flow,
+        input: Mapping[str, Any],
+        *,
+        labels: Mapping[str, str] | None = None,
+        wait: timedelta | None = None,
+    ) -> View:
+        self._fail()
+        self.starts.append(Start(input, labels, wait))
+        has_ended = wait != timedelta(0) and self.ending.wait(None if wait is None else wait.total_seconds())
+        return View.fold(EXECUTION, self.events if has_ended else self.events[:2])
+
+    def describe(self, execution_id: str) -> View:
+        self._look_up(execution_id)
+        return View.fold(execution_id, self.events)
+
+    def history(self, execution_id: str) -> Sequence[Event]:
+        self._look_up(execution_id)
+        return self.events
+
+    def follow(self, execution_id: str) -> Iterator[Event]:
+        self._look_up(execution_id)
+        yield from self.events
+
+    def executions(self, *, limit: int = 50, status: ExecutionStatus | None = None) -> Sequence[Summary]:
+        self._fail()
+        self.listed.append((limit, status))
+        return [Summary(EXECUTION, "flow123", ExecutionStatus.COMPLETED, second(0), second(2))]
+
+    def task_types(self) -> Sequence[TaskType]:
+        return self.types
+
+    def health(self) -> Health:
+        return self.state
+
+    def violations(self) -> Sequence[Violation]:
+        self._fail()
+        return self.broken
+
+    def stop(self) -> None:
+        """From now on nothing new is accepted; what waits goes on waiting."""
+        self.error = ShuttingDown("the service is stopping and accepts no new work")
+        self.state = Health("stopping", False, 1, {"kind": "fake"})
+
+    def close(self, grace: timedelta | None = None) -> None:
+        self.ending.set()
+
+    def _fail(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+    def _look_up(self, execution_id: str) -> None:
+        self._fail()
+        if execution_id != EXECUTION:
+            raise ExecutionUnknown("no execution has this id")
