@@ -61,7 +61,9 @@ class BareLoop:
         self._recorded = recorded
         self._log_pages = 0
         self._db.set_wal_hook(self._note_log_size)
-        self._db.execute(STATEMENTS["add_definition"], (recorded.digest, recorded.flow_id, recorded.definition))
+        self._db.execute(
+            STATEMENTS["add_definition"], (recorded.digest, recorded.flow_id, recorded.definition)
+        )
 
     def flows_per_second(self, flows: int, at_once: int) -> float:
         """`at_once` executions go through their transactions side by side, each shared by all."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import queue
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from flow_manager import bootstrap
 from flow_manager.core.definition import Flow
 from flow_manager.core.parser import FlowParser
 from flow_manager.core.states import ExecutionStatus
+from flow_manager.core.view import View
 from flow_manager.engine.native import NativeBackend
 from flow_manager.settings import Settings
 
@@ -46,30 +48,22 @@ def parse(document: Mapping[str, Any]) -> Flow:
 
 
 def flows_per_second(backend: NativeBackend, flow: Flow, flows: int, at_once: int = AT_ONCE) -> float:
-    """Threads that each execute one flow after another and wait for its end."""
-    left = iter(range(flows))
-    lock = threading.Lock()
-    failures: list[str] = []
+    """One thread that keeps `at_once` executions in flight."""
+    ended: queue.SimpleQueue[Future[View]] = queue.SimpleQueue()
 
-    def caller() -> None:
-        while True:
-            with lock:
-                if next(left, None) is None:
-                    return
-            view = backend.execute(flow, {})
-            if view.status is not ExecutionStatus.COMPLETED:
-                failures.append(view.execution_id)
+    def submit() -> None:
+        backend.submit(flow, {}).add_done_callback(ended.put)
 
-    callers = [threading.Thread(target=caller) for _ in range(at_once)]
     began = time.perf_counter()
-    for each in callers:
-        each.start()
-    for each in callers:
-        each.join()
-    taken = time.perf_counter() - began
-    if failures:
-        raise AssertionError(f"{len(failures)} executions did not complete, {failures[0]} among them")
-    return flows / taken
+    for _ in range(at_once):
+        submit()
+    for number in range(flows):
+        view = ended.get().result()
+        if view.status is not ExecutionStatus.COMPLETED:
+            raise AssertionError(f"{view.execution_id} did not complete")
+        if number < flows - at_once:
+            submit()
+    return flows / (time.perf_counter() - began)
 
 
 def recorded(backend: NativeBackend, folder: Path, flow: Flow) -> Recorded:
@@ -147,7 +141,9 @@ def long_flow() -> list[Figure]:
             limits += [seconds / (LONG_FLOW + 1) for seconds in bare.seconds_per_flow(1)]
             view = backend.execute(flow, {})
             starts = [attempt.started_at for attempt in view.attempts]
-            steps = [(after - before).total_seconds() for before, after in zip(starts, starts[1:], strict=False)]
+            steps = [
+                (after - before).total_seconds() for before, after in zip(starts, starts[1:], strict=False)
+            ]
             taken += steps
             early += steps[2:32]
             late += steps[-30:]

@@ -45,5 +45,11 @@ def chain(length: int, task_type: str, flow_id: str = "bench") -> dict[str, Any]
         for source, target in zip(names, names[1:], strict=False)
     ]
     tasks = [{"name": name, "description": "", "type": task_type} for name in names]
-    flow = {"id": flow_id, "name": "A chain", "start_task": names[0], "tasks": tasks, "conditions": conditions}
+    flow = {
+        "id": flow_id,
+        "name": "A chain",
+        "start_task": names[0],
+        "tasks": tasks,
+        "conditions": conditions,
+    }
     return {"flow": flow}

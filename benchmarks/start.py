@@ -54,9 +54,7 @@ def starting() -> list[Figure]:
 
 def _seconds_for_help() -> float:
     began = time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-m", "flow_manager", "--help"], stdout=subprocess.DEVNULL, check=True
-    )
+    subprocess.run([sys.executable, "-m", "flow_manager", "--help"], stdout=subprocess.DEVNULL, check=True)
     return time.perf_counter() - began
 
 

@@ -10,9 +10,9 @@ from typing import NoReturn
 
 from flow_manager.api.app import create_app
 from flow_manager.api.server import ApiServer
+from flow_manager.engine.admission import EngineLimits
 from flow_manager.engine.clock import SystemClock
 from flow_manager.engine.native import NativeBackend
-from flow_manager.engine.orchestrator import EngineLimits
 from flow_manager.engine.reading import ReadingBackend
 from flow_manager.errors import StoreReadOnly
 from flow_manager.observers.logs import LogObserver, set_up_logging

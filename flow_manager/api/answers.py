@@ -13,5 +13,10 @@ JSON: Final = "application/json"
 
 def answer(body: Any, status: int = 200, headers: Sequence[tuple[str, str]] = ()) -> Response:
     """An answer with this body. Header values are ASCII: the web server knows no others."""
-    # The list of pairs spares the work that Flask does for other forms of headers.
-    return Response(orjson.dumps(body), status, [("Content-Type", JSON), *headers])
+    return json_response(body, status, [("Content-Type", JSON), *headers])
+
+
+def json_response(body: Any, status: int, headers: Sequence[tuple[str, str]]) -> Response:
+    # Passed through directly the body stays a list, which the web server sends at once. An iterator it
+    # calls for each part, taking the interpreter's lock each time: 15 % fewer requests per second.
+    return Response(orjson.dumps(body), status, headers, direct_passthrough=True)

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import orjson
 from flask import Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from flow_manager.api.answers import json_response
 from flow_manager.errors import (
     ExecutionUnknown,
     FlowManagerError,
@@ -130,7 +130,7 @@ class Refusal(Exception):
         headers = [("Content-Type", PROBLEM_JSON), *self.headers]
         if kind.retry_after is not None and not any(name == "Retry-After" for name, _ in self.headers):
             headers.append(("Retry-After", str(kind.retry_after)))
-        return Response(orjson.dumps(body), kind.status, headers)
+        return json_response(body, kind.status, headers)
 
 
 def answer_error(error: Exception) -> Response:

@@ -120,6 +120,8 @@ def read_body(limit: int) -> object:
         raise _unsupported("content-type", f"the Content-Type of the body must be {JSON}, in UTF-8")
     if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
         raise _unsupported("content-encoding", "bodies are not decompressed here; send it as it is")
+    if environ.get("HTTP_TRANSFER_ENCODING", "chunked").lower() != "chunked":
+        raise _unsupported("transfer-encoding", "the only transfer encoding here is chunked")
     return read_json(_content(environ, limit))
 
 

@@ -49,6 +49,7 @@ class Checks:
         self._errors = errors
         self._warnings = warnings
         self._tasks: dict[str, _Task] = {}
+        self._names: list[str] = []
         self._is_complete = True
         """Whether every reference is known to lead somewhere."""
 
@@ -59,11 +60,12 @@ class Checks:
         if len(tasks) > MOST_TASKS or len(conditions) > MOST_CONDITIONS:
             return
         self._read_tasks(tasks)
+        self._names = [*self._tasks, END]
         if task_types is not None:
             self._check_types(task_types)
         self._read_conditions(conditions)
         start = self._body.get("start_task")
-        self._check_reference(start, ("start_task",), ())
+        self._check_reference(start, ("start_task",))
         for task in self._tasks.values():
             self._find_routes(task)
         self._find_dead_ends()
@@ -103,7 +105,7 @@ class Checks:
             if kind not in task_types:
                 path: Path = ("tasks", task.index, "name" if task.type is None else "type")
                 detail = f"no task is registered as {shown(kind)}"
-                self._errors.add(path, "unknown-task", detail, None, (kind, task_types.keys()))
+                self._errors.add(path, "unknown-task", detail, like=(kind, task_types.keys()))
 
     def _read_conditions(self, conditions: list[Any]) -> None:
         names: dict[str, int] = {}
@@ -116,22 +118,24 @@ class Checks:
             if isinstance(name, str) and names.setdefault(name, index) != index:
                 self._add_duplicate((*at, "name"), name, f"condition {names[name] + 1}")
             source = condition.get("source_task")
-            self._check_reference(source, (*at, "source_task"), ())
+            self._check_reference(source, (*at, "source_task"))
             targets = [condition.get("target_task_success", END), condition.get("target_task_failure")]
-            self._check_reference(targets[0], (*at, "target_task_success"), (END,))
+            self._check_reference(targets[0], (*at, "target_task_success"), or_end=True)
             if "target_task_failure" in condition:
-                self._check_reference(targets[1], (*at, "target_task_failure"), (END,))
+                self._check_reference(targets[1], (*at, "target_task_failure"), or_end=True)
             if isinstance(source, str) and source in self._tasks:
                 outcome = condition.get("outcome", "success")
                 self._tasks[source].conditions.append(_Condition(index, outcome, *targets))
 
-    def _check_reference(self, name: object, path: Path, also: tuple[str, ...]) -> None:
-        if isinstance(name, str) and (name in self._tasks or name in also):
+    def _check_reference(self, name: object, path: Path, or_end: bool = False) -> None:
+        if isinstance(name, str) and (name in self._tasks or (or_end and name == END)):
             return
         self._is_complete = False
         if isinstance(name, str):
             detail = f"no task is named {shown(name)}"
-            self._errors.add(path, "unknown-task", detail, None, (name, [*self._tasks, *also]))
+            self._errors.add(
+                path, "unknown-task", detail, like=(name, self._names if or_end else self._tasks)
+            )
 
     def _find_routes(self, task: _Task) -> None:
         """Follow the conditions as an execution would, with the outcomes that are still possible."""

@@ -8,9 +8,10 @@ retry and a plain next step all come through here; there is no second path.
 from __future__ import annotations
 
 from collections.abc import Callable, Container
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
+
+import msgspec
 
 from flow_manager.core.conditions import DEAD_END, ConditionEvaluator, Route
 from flow_manager.core.definition import END, Flow, Task
@@ -33,45 +34,39 @@ MOST_LOSSES: Final = 3
 """A task run whose attempts killed the worker this often is quarantined."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunAttempt:
+class RunAttempt(msgspec.Struct, frozen=True, gc=False):
     """Run the body of `task`; its start is the last event of the decision."""
 
     task: Task
 
 
-@dataclass(frozen=True, slots=True)
-class Park:
+class Park(msgspec.Struct, frozen=True, gc=False):
     """Let go of the execution until `wake`: it holds no thread and no memory meanwhile."""
 
     wake: Wake
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(msgspec.Struct, frozen=True, gc=False):
     """The execution has ended."""
 
     status: ExecutionStatus
 
 
-@dataclass(frozen=True, slots=True)
-class DecideAgain:
+class DecideAgain(msgspec.Struct, frozen=True, gc=False):
     """The recorded events change the picture: fold them in and decide once more, in the same step."""
 
 
 Action = RunAttempt | Park | Finish | DecideAgain
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """Record `events`, in one transaction with the wake that `action` implies; then act."""
 
     events: tuple[Event, ...]
     action: Action
 
 
-@dataclass(frozen=True, slots=True)
-class Circumstances:
+class Circumstances(msgspec.Struct, frozen=True, gc=False):
     """What a decision may know beyond the flow and its history.
 
     `chance` is a random number in [0, 1); `task_types` are the types whose code is at hand.

@@ -1,7 +1,7 @@
 """The written form of a flow: what a JSON document may say, field by field.
 
 These models are the one source of the published JSON Schema. What no schema can say (names that
-exist, ways that lead to an end) is in `core.checks`; unknown fields are found by `core.parser`.
+exist, ways that lead to an end) is in `core.checks`; unknown fields are found by `core.misfits`.
 """
 
 from __future__ import annotations
@@ -173,12 +173,12 @@ class FlowDocument(BaseModel):
     )
     start_task: Name = Field(description="Name of the first task.")
     tasks: list[TaskDocument] = Field(
-        min_length=1, max_length=MOST_TASKS, description="The tasks, by any order."
+        min_length=1, max_length=MOST_TASKS, description="The tasks, in any order."
     )
     conditions: list[ConditionDocument] = Field(
         [],
         max_length=MOST_CONDITIONS,
-        description="The conditions. Those of one task are read in the order written; the first that matches counts.",
+        description="The conditions. Those of one task are read in the order written; the first match counts.",
     )
     timeout: Duration | None = Field(None, description="The longest time of a whole execution.")
     max_task_runs: int = Field(

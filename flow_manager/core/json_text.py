@@ -23,8 +23,8 @@ _SPACE = re.compile(r"[ \t\n\r]*+")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][-+]?[0-9]++)?")
 _NUMBER_LIKE = re.compile(r"[-+.0-9eE]*+")
 _WORD = re.compile(r"-?[A-Za-z_$][A-Za-z0-9_$]*+")
-_PLAIN_CHARACTERS = re.compile(r'[^"\\\x00-\x1f]*+')
 _ESCAPE = re.compile(r'\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4})')
+_CHARACTERS = re.compile(rf'[^"\\\x00-\x1f]*+(?:{_ESCAPE.pattern}[^"\\\x00-\x1f]*+)*+')
 _BRACKETS_AND_TEXTS = re.compile(r'[\[\]{}]|"[^"\\]*+(?:\\.[^"\\]*+)*+"?+', re.DOTALL)
 _SURROGATES = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 
@@ -144,21 +144,16 @@ class _Reader:
     def _string(self) -> str:
         start = self._at
         self._at += 1
-        while True:
-            self._at = self._end_of(_PLAIN_CHARACTERS)
-            stop = self._peek()
-            if stop == '"':
-                self._at += 1
-                return _unescaped(self._text[start + 1 : self._at - 1])
-            if stop != "\\":
-                self._break(
-                    "a control character in a text must be escaped"
-                    if stop
-                    else "the text has no closing quote"
-                )
-            if not _ESCAPE.match(self._text, self._at):
-                self._break(f"{shown(self._text[self._at : self._at + 2])} is not an escape of JSON")
-            self._at = self._end_of(_ESCAPE)
+        self._at = self._end_of(_CHARACTERS)
+        stop = self._peek()
+        if stop == "\\":
+            self._break(f"{shown(self._text[self._at : self._at + 2])} is not an escape of JSON")
+        if stop != '"':
+            self._break(
+                "a control character in a text must be escaped" if stop else "a text has no closing quote"
+            )
+        self._at += 1
+        return _unescaped(self._text[start + 1 : self._at - 1])
 
     def _scalar(self, first: str) -> None:
         word = _WORD.match(self._text, self._at)

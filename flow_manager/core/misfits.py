@@ -25,21 +25,36 @@ from flow_manager.core.plain import Path, shown
 
 _MOST_MESSAGE: Final = 256
 
-_KINDS: Final = {
-    "string_type": "a text",
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "bool_type": "true or false",
-    "list_type": "a list",
-    "dict_type": "an object",
-    "model_type": "an object",
+_OF_KIND: Final = {
+    "missing": ("required", ""),
+    "string_type": ("wrong-type", "this must be a text"),
+    "int_type": ("wrong-type", "this must be a whole number"),
+    "float_type": ("wrong-type", "this must be a number"),
+    "bool_type": ("wrong-type", "this must be true or false"),
+    "list_type": ("wrong-type", "this must be a list"),
+    "dict_type": ("wrong-type", "this must be an object"),
+    "model_type": ("wrong-type", "this must be an object"),
+    "string_too_long": ("too-long", "at most {max_length} characters are allowed"),
+    "too_long": ("too-many", "at most {max_length} are allowed"),
+    "too_short": ("required", "at least {min_length} is needed"),
+    "literal_error": ("unknown-value", "this must be {expected}"),
+    "greater_than_equal": ("out-of-range", "this must be at least {ge:g}"),
+    "less_than_equal": ("out-of-range", "this must be at most {le:g}"),
+    "order": ("order", ""),
+    "bad-duration": ("bad-duration", ""),
+    "out-of-range": ("out-of-range", ""),
 }
+"""Code and detail of each kind of error of pydantic; without a detail, its message is one."""
+
 _WRITTEN_WITH: Final = "letters, digits, '_', '.' and '-'"
-_NOT_A_NAME: Final = {
-    f"^{NAME}$": f"a name has up to 128 {_WRITTEN_WITH}, and starts with a letter",
-    f"^{ID}$": f"an id has up to 128 {_WRITTEN_WITH}, and starts with a letter or digit",
-    f"^{LABEL}$": f"the name of a label has up to 63 {_WRITTEN_WITH}, and starts with a letter",
-    f"^{ERROR_CODE}$": "an error code has lower case letters, digits, '.', '_' and '-', and starts with a letter",
+_LOWER_CASE: Final = "lower case letters, digits, '.', '_' and '-'"
+_OF_PATTERN: Final = {
+    LINE: ("bad-text", "control characters are not allowed here"),
+    TEXT: ("bad-text", "control characters are not allowed here"),
+    f"^{NAME}$": ("bad-name", f"a name has up to 128 {_WRITTEN_WITH}, and starts with a letter"),
+    f"^{ID}$": ("bad-name", f"an id has up to 128 {_WRITTEN_WITH}, and starts with a letter or digit"),
+    f"^{LABEL}$": ("bad-name", f"a label is called by up to 63 {_WRITTEN_WITH}, starting with a letter"),
+    f"^{ERROR_CODE}$": ("bad-name", f"an error code has up to 128 {_LOWER_CASE}, and starts with a letter"),
 }
 
 
@@ -70,12 +85,11 @@ def find_input_misfits(model: type[BaseModel], given: Mapping[str, Any], at: Pat
     try:
         model.model_validate(dict(given))
     except ValidationError as error:
-        for each in error.errors(include_url=False, include_context=False):
+        for each in error.errors(include_url=False, include_context=False, include_input=False):
             path = _within(given, each["loc"], is_missing=each["type"] == "missing")
             errors.add((*at, *path), "schema", each["msg"][:_MOST_MESSAGE])
     except Exception as error:  # a validator written by a task's author may raise anything
-        detail = f"the check of the input failed: {type(error).__name__}: {error}"
-        errors.add(at, "schema", detail[:_MOST_MESSAGE])
+        errors.add(at, "schema", f"the check of this input raised {type(error).__name__}")
 
 
 _FLOW_FIELDS: Final = dict(FlowDocument.model_fields)
@@ -101,60 +115,37 @@ def _items(body: dict[str, Any], name: str) -> list[Any]:
 
 def _add(error: Mapping[str, Any], errors: Findings) -> None:
     path = tuple(step for step in error["loc"] if step != "[key]")
-    kind, context = error["type"], error.get("ctx", {})
-    code, detail, hint = _worded(kind, error["msg"], context)
-    if code == "required":
+    kind, context, written = error["type"], error.get("ctx", {}), error["input"]
+    code, detail = _worded(kind, error["msg"], context)
+    if kind == "missing":
         detail = f"the field {shown(str(path[-1]))} is missing"
-    elif kind == "too_short":
-        detail, hint = "a flow has at least one task", None
     elif kind == "order":
         path = (*path, "max_delay")
     elif kind == "less_than_equal" and path == ("max_task_runs",):
         code = "unbounded-loop"
-    written = error["input"]
     if kind == "literal_error" and isinstance(written, str):
-        errors.add(path, code, detail, hint, (written, re.findall("'([^']*)'", context["expected"])))
+        errors.add(path, code, detail, like=(written, re.findall("'([^']*)'", context["expected"])))
     else:
-        errors.add(path, code, detail, hint)
+        errors.add(path, code, detail)
 
 
-def _worded(kind: str, message: str, context: Mapping[str, Any]) -> tuple[str, str, str | None]:
-    """Code, detail and hint of an error of pydantic."""
-    if kind in _KINDS:
-        return "wrong-type", f"this must be {_KINDS[kind]}", None
-    match kind:
-        case "missing":
-            return "required", "", None
-        case "string_pattern_mismatch" if context["pattern"] in (LINE, TEXT):
-            return "bad-text", "control characters are not allowed here", None
-        case "string_pattern_mismatch":
-            return "bad-name", _NOT_A_NAME[context["pattern"]], None
-        case "string_too_long":
-            return "too-long", f"at most {context['max_length']} characters are allowed", None
-        case "too_long":
-            return "too-many", f"at most {context['max_length']} are allowed", None
-        case "too_short":
-            return "required", message, None
-        case "literal_error":
-            return "unknown-value", f"this must be {context['expected']}", None
-        case "greater_than_equal":
-            return "out-of-range", f"this must be at least {context['ge']:g}", None
-        case "less_than_equal":
-            return "out-of-range", f"this must be at most {context['le']:g}", None
-        case "order" | "bad-duration" | "out-of-range":
-            return kind, message, None
-    return "schema", message[:_MOST_MESSAGE], None
+def _worded(kind: str, message: str, context: Mapping[str, Any]) -> tuple[str, str]:
+    """Code and detail of an error of pydantic."""
+    if kind == "string_pattern_mismatch":
+        return _OF_PATTERN[context["pattern"]]
+    code, detail = _OF_KIND.get(kind, ("schema", ""))
+    return code, detail.format(**context) if detail else message[:_MOST_MESSAGE]
 
 
-def _within(value: Any, path: Path, is_missing: bool) -> Path:
+def _within(value: object, path: Path, is_missing: bool) -> Path:
     """The part of a path that is in the value; steps that name a variant of a union are not."""
     steps: list[str | int] = []
     for step in path:
-        try:
+        if isinstance(value, dict) and step in value:
             value = value[step]
-        except (LookupError, TypeError):
-            if is_missing and step == path[-1]:
-                steps.append(step)
+        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+            value = value[step]
+        elif not is_missing or step != path[-1]:
             continue
         steps.append(step)
     return tuple(steps)

@@ -125,7 +125,7 @@ def _flow(written: FlowDocument, body: dict[str, Any]) -> Flow:
         tasks=MappingProxyType({each.name: _task(each) for each in written.tasks}),
         conditions_from=MappingProxyType({name: tuple(those) for name, those in conditions.items()}),
         description=written.description,
-        labels=MappingProxyType(written.labels),
+        labels=dict(written.labels),
         timeout=written.timeout,
         max_task_runs=written.max_task_runs,
         document=document,

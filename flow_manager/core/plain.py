@@ -28,6 +28,9 @@ _Link = tuple[Any, str | int] | None
 """A place as its parent's link and the last step: cheap to make for each of many members."""
 
 
+_NOT_PLAIN: Final = object()
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """Something wrong at a place of a value; `code` is kebab-case."""
@@ -67,25 +70,21 @@ def is_plain(value: Any, most: int) -> bool:
             if kind is str:
                 left -= len(item)
             elif kind is dict or kind is list:
-                left -= len(item)
-                if len(item) > MOST_MEMBERS or left < 0:
+                left -= len(item) if len(item) <= MOST_MEMBERS else most + 1
+                if left < 0:
                     return False
-                if kind is list:
-                    below += item
-                else:
-                    below += item.values()
-                    for name in item:
-                        if type(name) is not str:
-                            return False
-                        left -= len(name)
+                below += item if kind is list else _named(item)
             elif not _is_plain_scalar(item, kind):
                 return False
-        if left < 0:
-            return False
-        if not below:
-            return True
+        if left < 0 or not below:
+            return left >= 0
         level = below
     return False
+
+
+def _named(members: dict[Any, Any]) -> list[Any]:
+    """Names and values alike; a name that is no text becomes something that is not plain."""
+    return [*(name if type(name) is str else _NOT_PLAIN for name in members), *members.values()]
 
 
 def _is_plain_scalar(item: Any, kind: type) -> bool:

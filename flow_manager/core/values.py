@@ -105,7 +105,7 @@ def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _not_finite(text: str) -> float:
-    raise _Refused
+    raise _Refused(text)
 
 
 def _finite(text: str) -> float:
@@ -137,14 +137,14 @@ def _refuse_odd_values(value: object, most: int) -> None:
     faults = list(islice(faults_of(value, most + 1), MOST_PROBLEMS))
     if faults:
         problems = [Problem(pointer_to(fault.path), fault.code, fault.detail) for fault in faults]
-        raise InvalidRequest(_summary("the request holds values that cannot be kept", problems), problems)
+        raise InvalidRequest(_summary("the text holds values that cannot be kept", problems), problems)
 
 
 def _read_slowly(content: bytes) -> Any:
     problems = _text_problems(content)
     if problems:
-        raise MalformedJson(_summary("the request is not JSON that is accepted here", problems), problems)
-    value = json.loads(content)
+        raise MalformedJson(_summary("the text is not JSON that is accepted here", problems), problems)
+    value = json.loads(content.decode())
     _refuse_odd_values(value, len(content))
     return value
 

@@ -11,7 +11,16 @@ import random
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from flow_manager.core.decide import Action, Circumstances, DecideAgain, Finish, Park, RunAttempt, deadline_of, decide
+from flow_manager.core.decide import (
+    Action,
+    Circumstances,
+    DecideAgain,
+    Finish,
+    Park,
+    RunAttempt,
+    deadline_of,
+    decide,
+)
 from flow_manager.core.definition import Flow, Task
 from flow_manager.core.events import AttemptEnded, AttemptReleased, Event
 from flow_manager.core.states import Wake, WakeReason
@@ -89,7 +98,12 @@ class ClaimedExecution:
         finally:
             self._attempting = None
         if result.is_lost:
-            log.warning("execution %s lost its worker in task %s: %s", self.claim.execution_id, task.name, result.message)
+            log.warning(
+                "execution %s lost its worker in task %s: %s",
+                self.claim.execution_id,
+                task.name,
+                result.message,
+            )
             return True  # the attempt stays open, which is what a lost one looks like to a decision
         view = self.view
         self._note(

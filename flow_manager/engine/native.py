@@ -19,8 +19,9 @@ from flow_manager.core.definition import Flow
 from flow_manager.core.events import Event
 from flow_manager.core.values import find_fault
 from flow_manager.core.view import View
+from flow_manager.engine.admission import EngineLimits
 from flow_manager.engine.following import Followers
-from flow_manager.engine.orchestrator import EngineLimits, FlowOrchestrator
+from flow_manager.engine.orchestrator import FlowOrchestrator
 from flow_manager.engine.reading import ReadingBackend, TaskCatalogue
 from flow_manager.engine.watchdog import Watchdog
 from flow_manager.errors import InvalidRequest, OutcomeUnknown, Problem, ShuttingDown
@@ -79,12 +80,14 @@ class NativeBackend(ReadingBackend):
         )
         self._watchdog = Watchdog(self._loop)
         store.bind(self._loop, clock.now(), die)
-        self._thread = threading.Thread(target=self._run, args=(die,), name="flow-manager-engine", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, args=(die,), name="flow-manager-engine", daemon=True
+        )
         self._thread.start()
 
     def _run(self, die: Callable[[BaseException], None]) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.call_soon(self._orchestrator.run_poller)
+        self._loop.call_soon(self._orchestrator.run_loops)
         self._watchdog.start()
         try:
             self._loop.run_forever()
@@ -107,6 +110,17 @@ class NativeBackend(ReadingBackend):
         reply = _Reply(waits=wait is None or wait > timedelta(0))
         self._call(self._orchestrator.start, flow, input, labels or {}, reply)
         return self._answer(reply, wait)
+
+    def submit(
+        self, flow: Flow, input: Mapping[str, Any], *, labels: Mapping[str, str] | None = None
+    ) -> Future[View]:
+        """Start an execution without waiting for anything; the future settles when it has ended, or
+        waits for an operator, with how it stands then. It raises what `execute` raises. For
+        programs that keep many executions in flight from one thread."""
+        self._check_input(input)
+        promise = _Promise(self.describe)
+        self._call(self._orchestrator.start, flow, input, labels or {}, promise)
+        return promise.future
 
     def _check_input(self, input: Mapping[str, Any]) -> None:
         fault = find_fault(input, self._most_input)
@@ -213,6 +227,28 @@ class _Reply:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+
+class _Promise:
+    """The other end of `submit`."""
+
+    __slots__ = ("_describe", "future")
+
+    def __init__(self, describe: Callable[[str], View]) -> None:
+        self.future: Future[View] = Future()
+        self._describe = describe
+
+    def started(self, execution_id: str) -> bool:
+        return True
+
+    def ended(self, view: View) -> None:
+        self.future.set_result(view)
+
+    def left(self, execution_id: str) -> None:
+        self.future.set_result(self._describe(execution_id))
+
+    def failed(self, error: Exception) -> None:
+        self.future.set_exception(error)
 
 
 class _Remembered:

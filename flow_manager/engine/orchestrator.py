@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, Protocol
 
@@ -21,13 +20,15 @@ from flow_manager.core.events import Event, ExecutionStarted, decode_event
 from flow_manager.core.parser import FlowParser
 from flow_manager.core.states import FOR_AN_OPERATOR, Wake, WakeReason
 from flow_manager.core.view import View
+from flow_manager.engine.admission import Admission, EngineLimits
 from flow_manager.engine.execution import ClaimedExecution, next_action, wake_of
 from flow_manager.engine.flows import DigestCache
+from flow_manager.engine.poller import Poller
+from flow_manager.engine.rescuer import Rescuer
 from flow_manager.errors import (
     FlowManagerError,
     InvalidFlow,
     OutcomeUnknown,
-    Overloaded,
     ShuttingDown,
     StaleClaim,
     StoreFull,
@@ -39,13 +40,6 @@ from flow_manager.ports.worker import Worker
 
 log = logging.getLogger(__name__)
 
-MOST_CLAIMED_AT_ONCE: Final = 200
-LONGEST_NAP: Final = 1.0
-"""Seconds between two looks at the agenda, whatever was or was not announced."""
-STALL: Final = 2.0
-"""Seconds without an answer of the store to any start, after which new ones are refused at once."""
-FULL_MEMORY: Final = 3.0
-"""Seconds for which a full store is remembered; whoever waits for space asks every second."""
 RELEASE_PATIENCE: Final = 5.0
 """Seconds for writing down what a drain releases."""
 
@@ -64,16 +58,6 @@ class Waiter(Protocol):
     def failed(self, error: Exception) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class EngineLimits:
-    """`max_running` executions are worked on at once; `max_waiting` more may be accepted; and
-    `max_starting` starts may be on their way into the store."""
-
-    max_running: int = 12_000
-    max_waiting: int = 10_000
-    max_starting: int = 1_000
-
-
 class FlowOrchestrator:
     """Executes flows on a store, with a worker for the task bodies."""
 
@@ -84,19 +68,16 @@ class FlowOrchestrator:
         self.worker = worker
         self.clock = clock
         self._observers = tuple(observers)
-        self._limits = limits
+        self._admission = Admission(limits, clock)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._driven: dict[str, ClaimedExecution] = {}
         self._waiters: dict[str, Waiter] = {}
         self._flows: DigestCache[Flow] = DigestCache()
         self._parser = FlowParser()
-        self._starting = 0
-        self._waiting = 0
+        self._poller = Poller(store, clock, self._admission, self._running.__len__, self._take_up)
+        self._rescuer = Rescuer(store, clock, self._running)
+        self._loops: list[asyncio.Task[None]] = []
         self._draining = False
-        self._heard_at = clock.monotonic()
-        self._full_at = float("-inf")
-        self._look_now = asyncio.Event()
-        self._poller: asyncio.Task[None] | None = None
 
     # -- what an execution needs of its surroundings
 
@@ -106,15 +87,15 @@ class FlowOrchestrator:
 
     @property
     def is_full(self) -> bool:
-        """Whether the store had no space when it was last asked, a moment ago."""
-        return self.clock.monotonic() - self._full_at < FULL_MEMORY
+        """Whether the store had no space a moment ago."""
+        return self._admission.is_full
 
     @property
     def may_start_attempts(self) -> bool:
         return not self._draining
 
     def store_was_full(self) -> None:
-        self._full_at = self.clock.monotonic()
+        self._admission.store_was_full()
 
     def recorded(self, view: View, events: Sequence[Event]) -> None:
         for observer in self._observers:
@@ -122,62 +103,62 @@ class FlowOrchestrator:
 
     # -- starting
 
-    def start(
-        self, flow: Flow, input: Mapping[str, Any], labels: Mapping[str, str], waiter: Waiter
-    ) -> None:
+    def start(self, flow: Flow, input: Mapping[str, Any], labels: Mapping[str, str], waiter: Waiter) -> None:
         """Create an execution and drive it. The waiter hears the outcome of both."""
         refusal = self._refusal()
         if refusal is not None:
             waiter.failed(refusal)
             return
+        self._admission.begun()
         execution_id = str(uuid7())
-        if not self._starting:
-            self._heard_at = self.clock.monotonic()
-        self._starting += 1
         self._spawn(execution_id, self._begin(execution_id, flow, input, labels, waiter))
 
     def _refusal(self) -> FlowManagerError | None:
         if self._draining:
             return ShuttingDown("the service is stopping and accepts nothing new")
-        limits = self._limits
-        if self._starting >= limits.max_starting or (
-            len(self._running) >= limits.max_running and self._waiting >= limits.max_waiting
-        ):
-            return Overloaded("the service is full; nothing was started, try again shortly")
-        if self._starting and self.clock.monotonic() - self._heard_at > STALL:
-            return Overloaded("the database does not answer at the moment; nothing was started, try again shortly")
-        return None
+        return self._admission.refusal(len(self._running))
 
     async def _begin(
-        self, execution_id: str, flow: Flow, input: Mapping[str, Any], labels: Mapping[str, str], waiter: Waiter
+        self,
+        execution_id: str,
+        flow: Flow,
+        input: Mapping[str, Any],
+        labels: Mapping[str, str],
+        waiter: Waiter,
     ) -> None:
         now = self.clock.now()
         view = View(execution_id)
         pending: list[Event] = [ExecutionStarted(now, flow.id, input, labels)]
         view.apply(pending[0])
-        has_place = len(self._running) <= self._limits.max_running
+        has_place = self._admission.has_place(len(self._running) - 1)
         action = next_action(flow, view, pending, self._circumstances(has_place))
         wake = wake_of(action, self.clock)
         try:
             claim = await self.store.start(
-                NewExecution(execution_id, flow.id, flow.document, flow.digest, now, pending, wake, view.status)
+                NewExecution(
+                    execution_id, flow.id, flow.document, flow.digest, now, pending, wake, view.status
+                )
             )
         except Exception as error:  # the edge of a start: its caller is told whatever it was
-            if isinstance(error, StoreFull):
-                self.store_was_full()
+            self._note_failure(error)
             waiter.failed(error)
             return
         except asyncio.CancelledError:
             waiter.failed(OutcomeUnknown("the service stopped while the start was being recorded"))
             raise
         finally:
-            self._starting -= 1
-            self._heard_at = self.clock.monotonic()
-        self._waiting += not has_place
+            self._admission.answered()
+        self._admission.waiting += not has_place
         self.recorded(view, pending)
         if waiter.started(execution_id):
             self._waiters[execution_id] = waiter
         await self._drive(ClaimedExecution(flow, view, claim, self), action)
+
+    def _note_failure(self, error: Exception) -> None:
+        if isinstance(error, StoreFull):
+            self.store_was_full()
+        if isinstance(error, OutcomeUnknown):
+            self._rescuer.suspect()
 
     def _circumstances(self, has_place: bool) -> Circumstances:
         return Circumstances(self.clock.now(), 0.0, self.worker.task_types, has_place and not self._draining)
@@ -196,8 +177,8 @@ class FlowOrchestrator:
     def _done(self, execution_id: str, task: asyncio.Task[None]) -> None:
         if self._running.get(execution_id) is task:
             del self._running[execution_id]
-        if self._waiting:
-            self._look_now.set()
+        if self._admission.waiting:
+            self._poller.nudge()
 
     async def _drive(self, execution: ClaimedExecution, action: Action | None) -> None:
         """The edge of an execution: whatever goes wrong inside stops this one and no other."""
@@ -208,6 +189,10 @@ class FlowOrchestrator:
         except StaleClaim as error:
             log.warning("execution %s belongs to another writer now: %s", execution_id, error)
             self._dismiss(execution_id)
+        except OutcomeUnknown as error:
+            # Whoever waits for it goes on waiting: the rescuer makes it due again.
+            log.warning("whether a step of execution %s was recorded is not known: %s", execution_id, error)
+            self._rescuer.suspect()
         except Exception as error:
             log.exception("execution %s cannot go on", execution_id)
             await self._set_aside(execution.claim, f"{type(error).__name__}: {error}")
@@ -225,7 +210,7 @@ class FlowOrchestrator:
         elif wake.reason in FOR_AN_OPERATOR or self._draining:
             self._dismiss(execution_id)
         else:
-            self._look_now.set()
+            self._poller.nudge()
 
     def _dismiss(self, execution_id: str) -> None:
         waiter = self._waiters.pop(execution_id, None)
@@ -241,43 +226,15 @@ class FlowOrchestrator:
             log.error("execution %s could not be set aside: %s", claim.execution_id, error)
         self._dismiss(claim.execution_id)
 
-    # -- claiming what is due
+    # -- continuing what is due
 
-    def run_poller(self) -> None:
-        """Start looking for due executions."""
-        self._poller = asyncio.get_running_loop().create_task(self._poll_for_ever())
+    def run_loops(self) -> None:
+        """Start looking for due executions, and for stray ones."""
+        loop = asyncio.get_running_loop()
+        self._loops = [loop.create_task(self._poller.run()), loop.create_task(self._rescuer.run())]
 
-    async def _poll_for_ever(self) -> None:
-        while not self._draining:
-            try:
-                nap = await self.poll_once()
-            except StoreFull:
-                self.store_was_full()
-                nap = LONGEST_NAP
-            except Exception:  # the edge of the loop: the next look may work
-                log.exception("looking for due executions failed")
-                nap = LONGEST_NAP
-            if nap > 0:
-                with_timeout = asyncio.wait_for(self._look_now.wait(), nap)
-                try:
-                    await with_timeout
-                except TimeoutError:
-                    pass
-            self._look_now.clear()
-
-    async def poll_once(self) -> float:
-        """Claim what is due, as far as there are places; the answer is how long to wait, in seconds."""
-        now = self.clock.now()
-        agenda = self.store.agenda(now)
-        self._waiting = agenda.due
-        free = self._limits.max_running - len(self._running)
-        if agenda.due and free > 0:
-            for claimed in await self.store.claim_due(now, min(free, MOST_CLAIMED_AT_ONCE)):
-                self._spawn(claimed.claim.execution_id, self._resume(claimed))
-            return 0.0
-        if agenda.due or agenda.next_at is None:
-            return LONGEST_NAP
-        return min(LONGEST_NAP, max(0.0, (agenda.next_at - now).total_seconds()))
+    def _take_up(self, claimed: Claimed) -> None:
+        self._spawn(claimed.claim.execution_id, self._resume(claimed))
 
     async def _resume(self, claimed: Claimed) -> None:
         claim = claimed.claim
@@ -305,9 +262,11 @@ class FlowOrchestrator:
         """Start nothing more; let running attempts end within `grace` (or until `hurry` is set)
         and record their results; then release the rest without spending an attempt."""
         self._draining = True
-        self._look_now.set()
-        if self._poller is not None:
-            await self._poller
+        self._poller.stop()
+        if self._loops:
+            poller, rescuer = self._loops
+            rescuer.cancel()
+            await asyncio.wait((poller, rescuer))
         hurried = asyncio.ensure_future(hurry.wait())
         deadline = self.clock.monotonic() + grace.total_seconds()
         while self._running and not hurried.done() and self.clock.monotonic() < deadline:

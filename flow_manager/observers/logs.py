@@ -28,22 +28,22 @@ from flow_manager.core.events import (
 )
 from flow_manager.core.view import View, format_time
 
-Line = tuple[int, str, dict[str, Any]]
-"""Level, sentence, and the fields that a machine reads beside it."""
+Line = tuple[str, dict[str, Any]]
+"""A sentence, and the fields that a machine reads beside it."""
 
 MOST_TEXT: Final = 1_000
 """Characters of a message from outside that go into a line."""
 
 
 def _execution_started(event: ExecutionStarted) -> Line:
-    return logging.INFO, "execution started", {}
+    return "execution started", {"labels": dict(event.labels)} if event.labels else {}
 
 
 def _attempt_started(event: AttemptStarted) -> Line:
     words = f"task {event.task} started"
     if event.attempt > 1:
         words += f" (attempt {event.attempt})"
-    return logging.INFO, words, {"task": event.task, "run": event.run, "attempt": event.attempt}
+    return words, {"task": event.task, "run": event.run, "attempt": event.attempt}
 
 
 def _attempt_ended(event: AttemptEnded) -> Line:
@@ -58,44 +58,44 @@ def _attempt_ended(event: AttemptEnded) -> Line:
         words += f", {event.message[:MOST_TEXT]}"
     if event.error is not None:
         fields["error"] = event.error.code
-    return (logging.INFO if event.outcome == "success" else logging.WARNING), words, fields
+    return words, fields
 
 
 def _attempt_lost(event: AttemptLost) -> Line:
     fields = {"task": event.task, "run": event.run, "attempt": event.attempt, "error": "task.lost"}
-    return logging.WARNING, f"task {event.task} was lost: {event.reason[:MOST_TEXT]}", fields
+    return f"task {event.task} was lost: {event.reason[:MOST_TEXT]}", fields
 
 
 def _attempt_released(event: AttemptReleased) -> Line:
     fields = {"task": event.task, "run": event.run, "attempt": event.attempt}
-    return logging.INFO, f"task {event.task} was given back; it starts again later", fields
+    return f"task {event.task} was given back; it starts again later", fields
 
 
 def _retry_scheduled(event: RetryScheduled) -> Line:
     due_at = format_time(event.due_at)
     fields = {"task": event.task, "run": event.run, "attempt": event.attempt, "due_at": due_at}
-    return logging.INFO, f"task {event.task} is tried again at {due_at} (attempt {event.attempt})", fields
+    return f"task {event.task} is tried again at {due_at} (attempt {event.attempt})", fields
 
 
 def _routed(event: Routed) -> Line:
     fields: dict[str, Any] = {"task": event.task, "outcome": event.outcome, "to": event.to}
     if event.condition is None:
-        return logging.INFO, f"task {event.task} has no condition: routing to {event.to}", fields
+        return f"task {event.task} has no condition: routing to {event.to}", fields
     fields |= {"condition": event.condition, "matched": event.matched}
     matched = "matched" if event.matched else "did not match"
     words = f"condition {event.condition} {matched} the outcome {event.outcome} of {event.task}: routing to {event.to}"
-    return logging.INFO, words, fields
+    return words, fields
 
 
 def _execution_quarantined(event: ExecutionQuarantined) -> Line:
-    return logging.ERROR, f"execution quarantined: {event.reason[:MOST_TEXT]}", {"task": event.task}
+    return f"execution quarantined: {event.reason[:MOST_TEXT]}", {"task": event.task}
 
 
 def _execution_ended(event: ExecutionEnded) -> Line:
     if event.error is None:
-        return logging.INFO, f"execution ended: {event.status}", {"status": event.status.value}
+        return f"execution ended: {event.status}", {"status": event.status.value}
     words = f"execution ended: {event.status}, {event.error.code}: {event.error.message[:MOST_TEXT]}"
-    return logging.ERROR, words, {"status": event.status.value, "error": event.error.code}
+    return words, {"status": event.status.value, "error": event.error.code}
 
 
 _LINE_OF: Final[dict[type, Callable[[Any], Line]]] = {
@@ -118,19 +118,31 @@ class LogObserver:
         self._log = logging.getLogger("flow_manager.execution")
 
     def recorded(self, view: View, events: Sequence[Event]) -> None:
-        log = self._log
-        if not log.isEnabledFor(logging.ERROR):
-            return
-        least = log.getEffectiveLevel()
+        least = self._log.getEffectiveLevel()
         for event in events:
-            level, words, fields = _LINE_OF[type(event)](event)
+            level = _level(event)
             if level >= least:
-                # A record made by hand: finding the caller's line costs more than all the rest,
-                # and would always find this one.
-                record = logging.LogRecord(log.name, level, __file__, 0, words, (), None)
-                record.__dict__.update(fields, execution_id=view.execution_id, flow_id=view.flow_id)
-                record.created = event.at.timestamp()
-                log.handle(record)
+                self._write(view, event, level)
+
+    def _write(self, view: View, event: Event, level: int) -> None:
+        words, fields = _LINE_OF[type(event)](event)
+        # A record made by hand: finding the caller's line costs more than all the rest, and would
+        # always find this one.
+        record = logging.LogRecord(self._log.name, level, __file__, 0, words, (), None)
+        record.__dict__.update(fields, execution_id=view.execution_id, flow_id=view.flow_id)
+        record.created = event.at.timestamp()
+        self._log.handle(record)
+
+
+def _level(event: Event) -> int:
+    if isinstance(event, AttemptEnded):
+        return logging.INFO if event.outcome == "success" else logging.WARNING
+    if isinstance(event, ExecutionEnded):
+        return logging.INFO if event.error is None else logging.ERROR
+    return _LEVELS.get(type(event), logging.INFO)
+
+
+_LEVELS: Final[dict[type, int]] = {AttemptLost: logging.WARNING, ExecutionQuarantined: logging.ERROR}
 
 
 _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}

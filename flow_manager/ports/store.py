@@ -16,9 +16,10 @@ What must always be true:
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
+
+import msgspec
 
 from flow_manager.core.events import Event
 from flow_manager.core.states import ExecutionStatus, Wake
@@ -26,8 +27,7 @@ from flow_manager.core.view import View
 from flow_manager.ports.backend import Summary, Violation
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(msgspec.Struct, frozen=True):
     """The right to write to an execution. `key` is the store's own name for the execution."""
 
     execution_id: str
@@ -35,8 +35,7 @@ class Claim:
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
-class NewExecution:
+class NewExecution(msgspec.Struct, frozen=True):
     """An execution to be created with its first events. With a wake of reason `claim` it belongs
     to its creator at once, under epoch 1."""
 
@@ -50,8 +49,7 @@ class NewExecution:
     status: ExecutionStatus
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """What one step adds to an execution: events after number `last_seq`, and its new wake.
 
     No wake means that the execution has ended, with `status`, at the time of the last event.
@@ -64,8 +62,7 @@ class Step:
     status: ExecutionStatus
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(msgspec.Struct, frozen=True):
     """A claimed execution: the bytes of its definition and of its events, as stored."""
 
     claim: Claim
@@ -75,8 +72,7 @@ class Claimed:
     history: Sequence[bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Agenda:
+class Agenda(msgspec.Struct, frozen=True):
     """What waits for a claim: how many executions are due, and when the next one will be."""
 
     due: int
@@ -97,6 +93,9 @@ class Reader(Protocol):
 
     def violations(self) -> Sequence[Violation]:
         """Where one of the truths above does not hold."""
+
+    def claims(self) -> Sequence[Claim]:
+        """The live claims."""
 
     def open_executions(self) -> int:
         """How many have not ended."""

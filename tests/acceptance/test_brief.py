@@ -128,9 +128,7 @@ def test_the_log_tells_every_start_end_condition_and_route(service: Checkout) ->
     assert told[0] == "execution started"
     assert "task task1 started" in told
     assert "task task1 ended: success, Data fetched successfully" in told
-    assert (
-        "condition condition_task1_result matched the outcome success of task1: routing to task2" in told
-    )
+    assert "condition condition_task1_result matched the outcome success of task1: routing to task2" in told
     assert "task task3 has no condition: routing to end" in told
     assert told[-1] == "execution ended: completed"
 
@@ -166,7 +164,9 @@ def test_a_custom_task_is_imported_in_app_py_and_used_by_name(tmp_path: Path) ->
     checkout = Checkout(tmp_path)
     (tmp_path / "my_custom_task.py").write_text(CUSTOM_TASK)
     app = (tmp_path / "app.py").read_text()
-    (tmp_path / "app.py").write_text(app.replace("import sample_tasks", "import my_custom_task\nimport sample_tasks"))
+    (tmp_path / "app.py").write_text(
+        app.replace("import sample_tasks", "import my_custom_task\nimport sample_tasks")
+    )
     (tmp_path / "sample_flow.json").write_text(json.dumps(CUSTOM_FLOW))
 
     with checkout.running() as service:

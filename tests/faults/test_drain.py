@@ -29,7 +29,8 @@ def test_a_stop_records_what_ends_in_time_and_gives_back_the_rest(tmp_path: Path
             for name, flow in (("quick", quick), ("endless", endless))
         }
         wait_for(
-            lambda: True if journal.exists() and len(starts(journal)) == 50 else None, lambda: "not all started"
+            lambda: True if journal.exists() and len(starts(journal)) == 50 else None,
+            lambda: "not all started",
         )
 
         stopped_at = time.monotonic()

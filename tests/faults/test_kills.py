@@ -92,7 +92,9 @@ def test_a_start_that_is_killed_again_and_again_changes_nothing(tmp_path: Path) 
     service = Service(tmp_path, "--log-level", "warning", environment={"TASK_JOURNAL": str(journal)})
     with service:
         slow = document(task("sleep", {"seconds": 0.3}), task("nothing"), flow_id="slow")
-        acknowledged = [service.execute(slow, prefer="respond-async").json()["execution_id"] for _ in range(50)]
+        acknowledged = [
+            service.execute(slow, prefer="respond-async").json()["execution_id"] for _ in range(50)
+        ]
         service.kill()
         # Fewer than three of these can hit a running body, so nothing is quarantined.
         for moment in (0.0, 0.3, 0.45, 0.5, 0.55):

@@ -9,7 +9,14 @@ from pathlib import Path
 
 import apsw
 
-from flow_manager.core.events import AttemptEnded, AttemptLost, AttemptReleased, AttemptStarted, Event, ExecutionEnded
+from flow_manager.core.events import (
+    AttemptEnded,
+    AttemptLost,
+    AttemptReleased,
+    AttemptStarted,
+    Event,
+    ExecutionEnded,
+)
 from flow_manager.core.states import ExecutionStatus
 from flow_manager.stores.sqlite.reader import SqliteReader
 

@@ -17,7 +17,7 @@ from flow_manager.core.states import STATUS_OF, ExecutionStatus, Wake, WakeReaso
 from flow_manager.core.view import View
 from flow_manager.errors import ExecutionUnknown, StoreDamaged
 from flow_manager.ports.backend import Summary, Violation
-from flow_manager.ports.store import Agenda
+from flow_manager.ports.store import Agenda, Claim
 from flow_manager.stores.sqlite.file import newest_version, open_reader
 from flow_manager.stores.sqlite.rows import from_key, from_micros, to_key, to_micros
 from flow_manager.stores.statements import load_statements
@@ -109,6 +109,9 @@ class SqliteReader:
             for (key,) in self._rows(name, MOST_VIOLATIONS):
                 found.append(Violation(from_key(key), code, detail))
         return found
+
+    def claims(self) -> Sequence[Claim]:
+        return [Claim(from_key(key), key, epoch) for key, epoch in self._rows("live_claims")]
 
     def open_executions(self) -> int:
         return int(self._rows("count_open")[0][0])

@@ -81,6 +81,10 @@ SELECT e.id, e.flow_id, w.reason, e.started_at, e.ended_at, 0
 FROM wakes w JOIN executions e ON e.id = w.execution_id
 WHERE w.reason IN (SELECT value FROM json_each(?)) ORDER BY w.execution_id DESC LIMIT ?
 
+-- name: live_claims
+-- What the engine is said to be working on.
+SELECT execution_id, epoch FROM wakes WHERE reason = 'claim'
+
 -- name: count_open
 -- How many have not ended.
 SELECT count(*) FROM wakes
