@@ -9,9 +9,10 @@ from typing import Final
 from flask import Flask, Response, request
 
 from flow_manager.api.answers import answer
+from flow_manager.api.execution_request import ExecutionRequest
 from flow_manager.api.preferences import Preferences
 from flow_manager.api.problems import INVALID_FLOW, INVALID_REQUEST, Refusal
-from flow_manager.api.requests import ExecutionRequest, execution_id, read_body, read_parameters
+from flow_manager.api.requests import execution_id, read_body, read_parameters
 from flow_manager.api.settings import ApiSettings
 from flow_manager.core.definition import Flow
 from flow_manager.core.report import Report

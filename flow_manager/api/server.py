@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import queue
+import resource
 import socket
 import threading
 from collections.abc import Callable
@@ -29,10 +30,11 @@ log = logging.getLogger(__name__)
 
 BACKLOG: Final = 1024
 """Connections that the kernel keeps for us until they are accepted."""
-CONNECTIONS: Final = 4096
+MOST_CONNECTIONS: Final = 4096
 """Open connections; more are left in the backlog until one ends."""
-HEAD_TIMEOUT: Final = 20_000
-"""Milliseconds for the head of a request to arrive; as long may a kept connection be idle."""
+HEAD_TIMEOUT: Final = 75_000
+"""Milliseconds for the head of a request to arrive; as long may a kept connection be idle, which must be
+longer than proxies keep theirs (60 s), or they send requests on connections that we just closed."""
 HEAD_BYTES: Final = 32 * 1024
 """The largest head of a request that is read, its address included."""
 IDLE_THREAD: Final = 60
@@ -65,11 +67,15 @@ class ApiServer:
         host = f"[{self._settings.host}]" if ":" in self._settings.host else self._settings.host
         return f"http://{host}:{self.port}"
 
+    def close(self) -> None:
+        """Give the port back. Only for a server that does not serve."""
+        self._socket.close()
+
     def serve(self) -> None:
         """Serve until a signal. Must be called on the main thread, where signals arrive."""
         server = _Granian(self._socket, self._settings.handler_threads, self._signals.put)
+        server.on_startup(lambda: log.info("listening on %s", self.url))
         threading.Thread(target=self._heed_signals, args=(server,), name="signals", daemon=True).start()
-        log.info("listening on %s", self.url)
         server.serve_app(self._app)
 
     def _heed_signals(self, server: _Granian) -> None:
@@ -105,7 +111,7 @@ class _Granian(MTServer):
             blocking_threads=threads,
             blocking_threads_idle_timeout=IDLE_THREAD,
             backlog=BACKLOG,
-            backpressure=CONNECTIONS,
+            backpressure=_connections(),
             http1_settings=HTTP1Settings(header_read_timeout=HEAD_TIMEOUT, max_buffer_size=HEAD_BYTES),
             websockets=False,
             log_level=LogLevels.warning,
@@ -148,6 +154,12 @@ class _Granian(MTServer):
             worker.terminate()
         for worker in workers:
             worker.join(LAST_ANSWERS)
+
+
+def _connections() -> int:
+    """Half of the files that the process may open are for tasks and the store."""
+    may_open, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_CONNECTIONS if may_open == resource.RLIM_INFINITY else min(MOST_CONNECTIONS, may_open // 2)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -52,7 +52,7 @@ def printable(text: str) -> str:
 def _place(text: str, problem: Problem) -> Place:
     """Where the problem is; a reader that could not read the text has said it, else the pointer does."""
     if problem.line is None:
-        return place_of(text, problem.pointer)
+        return place_of(text, problem.pointer, of_name=problem.code == "unknown-field")
     column, offset = problem.column or 1, problem.offset or 0
     return Place(line=problem.line, column=column, offset=offset, length=1)
 

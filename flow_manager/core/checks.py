@@ -86,7 +86,7 @@ class Checks:
                 continue
             if name.lower() == END:
                 self._errors.add(path, "reserved-name", f"'{END}' is where a flow ends, and names no task")
-            elif first != name:
+            elif first != name and NAME_PATTERN.fullmatch(name):
                 detail = f"{shown(name)} and {shown(first)} differ only in upper and lower case"
                 self._errors.add(path, "ambiguous-name", detail)
             kind = task.get("type")
@@ -102,7 +102,7 @@ class Checks:
     def _check_types(self, task_types: Mapping[str, object]) -> None:
         for task in self._tasks.values():
             kind = task.name if task.type is None else task.type
-            if kind not in task_types:
+            if kind not in task_types and NAME_PATTERN.fullmatch(kind):
                 path: Path = ("tasks", task.index, "name" if task.type is None else "type")
                 detail = f"no task is registered as {shown(kind)}"
                 self._errors.add(path, "unknown-task", detail, like=(kind, task_types.keys()))

@@ -13,8 +13,8 @@ from typing import Final
 
 import msgspec
 
-from flow_manager.core.conditions import DEAD_END, ConditionEvaluator, Route
-from flow_manager.core.definition import END, Flow, Task
+from flow_manager.core.conditions import ConditionEvaluator
+from flow_manager.core.definition import END, Flow, Outcome, Task
 from flow_manager.core.events import (
     AttemptEnded,
     AttemptLost,
@@ -105,6 +105,8 @@ def _after_release(flow: Flow, view: View, given: Circumstances) -> Decision:
 
 
 def _after_routing(flow: Flow, view: View, given: Circumstances) -> Decision:
+    if view.task == END:
+        return _end(flow, view, given.now)
     return _start_run(flow, view.task, view.run + 1, given)
 
 
@@ -122,7 +124,7 @@ def _after_attempt(flow: Flow, view: View, given: Circumstances) -> Decision:
         if due_at is not None:
             retry = RetryScheduled(given.now, task.name, due_at, view.run, view.attempt + 1)
             return Decision((retry,), Park(Wake(WakeReason.DUE, _first(due_at, deadline_of(flow, view)))))
-    return _route(flow, view, task, outcome, given)
+    return _route(flow, view, task, given)
 
 
 def _after_interruption(flow: Flow, view: View, given: Circumstances) -> Decision:
@@ -139,9 +141,8 @@ def _after_interruption(flow: Flow, view: View, given: Circumstances) -> Decisio
 
 def _after_loss(flow: Flow, view: View, given: Circumstances) -> Decision:
     if view.losses >= MOST_LOSSES:
-        reason = f"task {view.task!r} lost its worker {view.losses} times in a row"
-        quarantined = ExecutionQuarantined(given.now, view.task, reason)
-        return Decision((quarantined,), Park(Wake(WakeReason.QUARANTINE, given.now, reason)))
+        quarantined = ExecutionQuarantined(given.now, view.task, _cause(view))
+        return Decision((quarantined,), Park(Wake(WakeReason.QUARANTINE, given.now, _cause(view))))
     return _start_attempt(flow, view.task, view.run, view.attempt + 1, given)
 
 
@@ -152,35 +153,40 @@ def _during_retry_wait(flow: Flow, view: View, given: Circumstances) -> Decision
     return _start_attempt(flow, view.task, view.run, view.attempt + 1, given)
 
 
-def _in_quarantine(flow: Flow, view: View, given: Circumstances) -> Decision:
-    return Decision((), Park(Wake(WakeReason.QUARANTINE, given.now)))
+def _in_quarantine(_flow: Flow, view: View, given: Circumstances) -> Decision:
+    return Decision((), Park(Wake(WakeReason.QUARANTINE, given.now, _cause(view))))
 
 
-def _at_the_end(flow: Flow, view: View, given: Circumstances) -> Decision:
+def _cause(view: View) -> str:
+    return f"task {view.task!r} lost its worker {view.losses} times"
+
+
+def _at_the_end(_flow: Flow, view: View, _given: Circumstances) -> Decision:
     return Decision((), Finish(view.status))
 
 
-def _route(flow: Flow, view: View, task: Task, outcome: str, given: Circumstances) -> Decision:
-    counts_as = "success" if task.optional else view.outcome
-    route = _evaluator.route(flow.conditions_from.get(task.name, ()), counts_as)
+def _route(flow: Flow, view: View, task: Task, given: Circumstances) -> Decision:
+    route = _evaluator.route(flow.conditions_from.get(task.name, ()), _counts_as(task, view.outcome))
     routed = Routed(given.now, task.name, route.to, route.condition, route.matched, view.outcome)
-    if route.to == END:
-        return _end(routed, view, counts_as, route, given.now)
-    following = _start_run(flow, route.to, view.run + 1, given)
-    return Decision((routed, *following.events), following.action)
+    return Decision((routed,), DecideAgain())
 
 
-def _end(routed: Routed, view: View, counts_as: str, route: Route, now: datetime) -> Decision:
-    if counts_as != "success" and (not route.matched or route is DEAD_END):
-        ended = ExecutionEnded(now, ExecutionStatus.FAILED, view.last_attempt.error)
-    else:
-        ended = ExecutionEnded(now)
-    return Decision((routed, ended), Finish(ended.status))
+def _counts_as(task: Task, outcome: Outcome) -> Outcome:
+    """What an outcome is to the conditions: an optional task never fails."""
+    return "success" if task.optional else outcome
+
+
+def _end(flow: Flow, view: View, now: datetime) -> Decision:
+    """A failure is handled if a condition expected it; otherwise it fails the execution."""
+    last = view.last_attempt
+    if view.routed_by_failure and _counts_as(flow.tasks[last.task], view.outcome) != "success":
+        return _fail(now, last.error)
+    return Decision((ExecutionEnded(now),), Finish(ExecutionStatus.COMPLETED))
 
 
 def _start_run(flow: Flow, name: str, run: int, given: Circumstances) -> Decision:
     if run > flow.max_task_runs:
-        message = f"the execution may have {flow.max_task_runs} task runs (max_task_runs) and has had them all"
+        message = f"the execution has had all the {flow.max_task_runs} task runs it may have (max_task_runs)"
         return _fail(given.now, TaskError("limit.task_runs", message, retryable=False))
     return _start_attempt(flow, name, run, 1, given)
 
@@ -194,13 +200,17 @@ def _start_attempt(flow: Flow, name: str, run: int, attempt: int, given: Circums
     return Decision((AttemptStarted(given.now, name, run, attempt),), RunAttempt(task))
 
 
-def _fail(now: datetime, error: TaskError) -> Decision:
+def _fail(now: datetime, error: TaskError | None) -> Decision:
     return Decision((ExecutionEnded(now, ExecutionStatus.FAILED, error),), Finish(ExecutionStatus.FAILED))
 
 
 def _timed_out(flow: Flow, view: View, now: datetime) -> bool:
     deadline = deadline_of(flow, view)
-    return deadline is not None and now >= deadline and not view.is_ended and view.phase is not Phase.ATTEMPT_OPEN
+    return deadline is not None and now >= deadline and view.phase not in _NOT_TIMED
+
+
+_NOT_TIMED: Final = frozenset({Phase.ATTEMPT_OPEN, Phase.QUARANTINED, Phase.ENDED})
+"""The end of an open attempt is recorded first; a quarantine is an operator's to end."""
 
 
 def _flow_timeout(flow: Flow) -> TaskError:

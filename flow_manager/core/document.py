@@ -178,7 +178,7 @@ class FlowDocument(BaseModel):
     conditions: list[ConditionDocument] = Field(
         [],
         max_length=MOST_CONDITIONS,
-        description="The conditions. Those of one task are read in the order written; the first match counts.",
+        description="The conditions. Those of one task are read in this order; the first match counts.",
     )
     timeout: Duration | None = Field(None, description="The longest time of a whole execution.")
     max_task_runs: int = Field(

@@ -49,8 +49,7 @@ def dot(flow: Flow) -> str:
     nodes = _node_ids(flow)
     lines = [f"digraph {_quoted(flow.id)} {{", "    node [shape=box];"]
     lines.append('    begin [label="start", shape=oval];')
-    for task in flow.tasks.values():
-        lines.append(f"    {nodes[task.name]} [label={_quoted(*_box(task))}];")
+    lines += [f"    {nodes[task.name]} [label={_quoted(*_box(task))}];" for task in flow.tasks.values()]
     lines += ['    finish [label="end", shape=oval];', f"    begin -> {nodes[flow.start_task]};"]
     for way in _ways(flow):
         look = [f"label={_quoted(way.label)}"] if way.label else []

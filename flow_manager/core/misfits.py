@@ -123,7 +123,9 @@ def _add(error: Mapping[str, Any], errors: Findings) -> None:
         path = (*path, "max_delay")
     elif kind == "less_than_equal" and path == ("max_task_runs",):
         code = "unbounded-loop"
-    if kind == "literal_error" and isinstance(written, str):
+    elif kind == "literal_error" and not isinstance(written, str):
+        code = "wrong-type"
+    if code == "unknown-value":
         errors.add(path, code, detail, like=(written, re.findall("'([^']*)'", context["expected"])))
     else:
         errors.add(path, code, detail)
@@ -137,15 +139,14 @@ def _worded(kind: str, message: str, context: Mapping[str, Any]) -> tuple[str, s
     return code, detail.format(**context) if detail else message[:_MOST_MESSAGE]
 
 
-def _within(value: object, path: Path, is_missing: bool) -> Path:
+def _within(value: Any, path: Path, is_missing: bool) -> Path:
     """The part of a path that is in the value; steps that name a variant of a union are not."""
     steps: list[str | int] = []
     for step in path:
-        if isinstance(value, dict) and step in value:
+        known = value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+        if step in known:
             value = value[step]
-        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
-            value = value[step]
-        elif not is_missing or step != path[-1]:
-            continue
-        steps.append(step)
+            steps.append(step)
+        elif is_missing and step == path[-1]:
+            steps.append(step)
     return tuple(steps)

@@ -101,7 +101,9 @@ def _check_plain(document: Any, errors: Findings) -> bool:
             pass
     for fault in islice(faults_of(document, MOST_UNITS), MOST_COLLECTED):
         errors.add(fault.path, fault.code, fault.detail)
-    return not errors
+    if not errors:
+        errors.add((), "too-large", f"the document is larger than {MOST_UNITS >> 20} MiB")
+    return False
 
 
 def _flow(written: FlowDocument, body: dict[str, Any]) -> Flow:

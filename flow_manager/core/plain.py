@@ -63,14 +63,14 @@ def is_plain(value: Any, most: int) -> bool:
     value that is far too large, or that contains itself.
     """
     left, level = most, [value]
-    for _ in range(DEPTH + 1):
+    for depth in range(DEPTH + 1):
         below: list[Any] = []
         for item in level:
             kind = type(item)
             if kind is str:
                 left -= len(item)
             elif kind is dict or kind is list:
-                left -= len(item) if len(item) <= MOST_MEMBERS else most + 1
+                left -= len(item) if len(item) <= MOST_MEMBERS and depth < DEPTH else most + 1
                 if left < 0:
                     return False
                 below += item if kind is list else _named(item)

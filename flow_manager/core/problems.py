@@ -22,7 +22,7 @@ def _escaped(step: str | int) -> str:
     text = step.replace("~", "~0").replace("/", "~1")
     if text.isascii() and text.replace("_", "").replace("-", "").replace(".", "").replace("~", "").isalnum():
         return text
-    return quote(text, safe="~!$&'()*+,;=:@")
+    return quote(text, safe="~!$&'()*+,;=:@", errors="replace")
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str | None:

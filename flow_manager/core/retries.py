@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from flow_manager.core.definition import RetryPolicy
@@ -46,9 +46,9 @@ def _listed(code: str, prefixes: Sequence[str]) -> bool:
 
 
 def _wait(policy: RetryPolicy, error: TaskError | None, failures: int, chance: float) -> timedelta:
-    asked = _asked_wait(error)
+    asked = _asked_wait(error, policy.max_delay)
     if asked is not None:
-        return min(asked, policy.max_delay)
+        return asked
     longest = policy.max_delay.total_seconds()
     try:
         seconds = min(longest, policy.delay.total_seconds() * policy.backoff ** (failures - 1))
@@ -57,8 +57,11 @@ def _wait(policy: RetryPolicy, error: TaskError | None, failures: int, chance: f
     return timedelta(seconds=seconds * chance if policy.jitter == "full" else seconds)
 
 
-def _asked_wait(error: TaskError | None) -> timedelta | None:
-    if error is None or not isinstance(error.details, dict):
+def _asked_wait(error: TaskError | None, longest: timedelta) -> timedelta | None:
+    """The wait that an error asks for; none if what it asks for is not a length of time."""
+    if error is None or not isinstance(error.details, Mapping):
         return None
     seconds = error.details.get("retry_after")
-    return timedelta(seconds=seconds) if isinstance(seconds, int | float) else None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
+        return None
+    return timedelta(seconds=seconds) if seconds < longest.total_seconds() else longest

@@ -30,8 +30,11 @@ _TEXTS: Final = re.compile(rb'"[^"]*+"?+')
 _DIGITS: Final = bytes(0x30 if each in b"0123456789" else 0x20 for each in range(256))
 _NUMBERS: Final = bytes(0x30 if each in b"+-.0123456789eE" else 0x20 for each in range(256))
 _LARGE_INTEGER: Final = b"0" * 19
+_ODD_ESCAPES: Final = (b"\\u0000", b"\\ud", b"\\uD")
 _LONG_NUMBER: Final = b"0" * (json_text.LONGEST_NUMBER + 1)
-_LARGE_EXPONENT: Final = re.compile(rb"[0-9][eE][-+]?[0-9]{3}")
+_EXPONENTS: Final = bytes.maketrans(b"123456789E+", b"000000000e-")
+_LARGE_EXPONENT: Final = (b"0e000", b"0e-000")
+"""A float with an exponent of fewer digits is finite: the number itself is not long."""
 
 
 def read_json(content: bytes) -> Any:
@@ -120,14 +123,14 @@ _WITH_EXPONENTS = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no
 
 
 def _decoder(content: bytes) -> json.JSONDecoder:
-    return _WITH_EXPONENTS if _LARGE_EXPONENT.search(content) else _ORDINARY
+    numbers = content.translate(_EXPONENTS)
+    is_large = any(exponent in numbers for exponent in _LARGE_EXPONENT)
+    return _WITH_EXPONENTS if is_large else _ORDINARY
 
 
 def _may_hold_odd_values(content: bytes) -> bool:
     return (
-        b"\\u0000" in content
-        or b"\\ud" in content
-        or b"\\uD" in content
+        (b"\\u" in content and any(escape in content for escape in _ODD_ESCAPES))
         or content.count(b",") >= MOST_MEMBERS
         or _LARGE_INTEGER in content.translate(_DIGITS)
     )

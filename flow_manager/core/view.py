@@ -98,6 +98,8 @@ class View:
     """The task of the current run; after `Routed`, the task chosen."""
     run: int = 0
     attempt: int = 0
+    outcome: Outcome = "success"
+    """The outcome of the last attempt that ended."""
     failures: int = 0
     """Attempts of the current run that failed; lost ones do not count."""
     losses: int = 0
@@ -126,11 +128,6 @@ class View:
     @property
     def is_ended(self) -> bool:
         return self.phase is Phase.ENDED
-
-    @property
-    def outcome(self) -> Outcome:
-        """The outcome of the last ended attempt."""
-        return self.last_attempt.status  # type: ignore[return-value]
 
     def waiting_for(self, wake: Wake) -> Self:
         """The same view, telling what the open execution waits for."""
@@ -187,6 +184,7 @@ def _attempt_ended(view: View, event: AttemptEnded) -> None:
     entry = view.attempts[-1]
     entry.ended_at, entry.status, entry.message = event.at, event.outcome, event.message
     entry.data, entry.error = event.data, event.error
+    view.outcome = event.outcome
     view.results[event.task] = entry
     view.failures += event.outcome != "success"
     view.phase = Phase.ATTEMPT_ENDED
@@ -219,7 +217,7 @@ def _routed(view: View, event: Routed) -> None:
     view.phase = Phase.ROUTED
 
 
-def _execution_quarantined(view: View, event: ExecutionQuarantined) -> None:
+def _execution_quarantined(view: View, _event: ExecutionQuarantined) -> None:
     view.status = ExecutionStatus.QUARANTINED
     view.phase = Phase.QUARANTINED
 

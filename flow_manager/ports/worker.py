@@ -13,7 +13,11 @@ from flow_manager.core.view import Attempt
 
 
 class AttemptOrder(msgspec.Struct, frozen=True):
-    """What is to be run, and all that its context is made of. `timeout` is in seconds."""
+    """What is to be run, and all that its context is made of.
+
+    `timeout` is in seconds, counted from when the body starts: an attempt that waits for a free
+    thread or process has not started.
+    """
 
     execution_id: str
     flow_id: str
@@ -27,7 +31,8 @@ class AttemptOrder(msgspec.Struct, frozen=True):
 
 
 class AttemptResult(msgspec.Struct, frozen=True):
-    """The outcome of one attempt, safe to record: `data` is JSON within the limits.
+    """The outcome of one attempt, safe to record: `data` is JSON within the limits, and the body
+    holds no reference to it.
 
     `is_lost` says that the process under the body died: whether it took effect is unknown.
     """
@@ -45,8 +50,10 @@ class Worker(Protocol):
         """The types whose code is at hand."""
 
     def run(self, order: AttemptOrder) -> Awaitable[AttemptResult]:
-        """Run one attempt. Whatever the body does, the answer is a result and never an exception;
-        cancelling the call tells the body to stop and does not wait for it."""
+        """Run one attempt. Whatever the body does, the answer is a result and never an exception.
+
+        Cancelling the call tells the body to stop. It does not wait for a body in a thread or a
+        process; an `async def` body without a timeout is cancelled itself, and can delay that."""
 
     async def stop(self) -> None:
         """Let go of threads and processes; bodies still running are told and left behind."""

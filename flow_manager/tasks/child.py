@@ -1,76 +1,202 @@
-"""The process of isolated task bodies: `python -m flow_manager.tasks.child`, started by the pool.
+"""The process of isolated task bodies, started by the pool.
 
 Its stdin and stdout belong to the messages; a body reads nothing and prints to stderr. When the
-pool's end of stdin closes, because the service has ended however abruptly, so does this process.
+pool's end of stdin closes, because the service has ended however abruptly, so does this process,
+and whatever its bodies have started.
 """
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import os
 import queue
+import resource
+import signal
 import sys
 import threading
-from typing import BinaryIO, Final
-
-import msgspec
+import traceback
+from types import FrameType
+from typing import Any, Final, NoReturn
 
 from flow_manager.ports.worker import AttemptResult
-from flow_manager.tasks.context import Cancellation
-from flow_manager.tasks.discovery import import_task_modules
-from flow_manager.tasks.outcome import from_exception, from_return
-from flow_manager.tasks.processes import PREFIX, ChildOrder, read_message
-from flow_manager.tasks.registry import REGISTRY
-from flow_manager.tasks.worker import new_context
+from flow_manager.tasks.context import Cancellation, TaskContext
+from flow_manager.tasks.messages import (
+    Ended,
+    Logged,
+    Prepare,
+    Ready,
+    Run,
+    decode_request,
+    receive,
+    send,
+)
+from flow_manager.tasks.outcome import from_return, raised, storable
+from flow_manager.tasks.registry import REGISTRY, RegisteredTask, as_task
+from flow_manager.tasks.source import Source
 
-_decode_order: Final = msgspec.msgpack.Decoder(ChildOrder).decode
-_encode_result: Final = msgspec.msgpack.Encoder().encode
+MOST_ATTEMPTS: Final = 1_000
+"""Attempts after which a child is replaced: what its bodies leak is then gone."""
+MOST_MEMORY: Final = 512 << 20
+"""Bytes of peak memory, after which a child is replaced."""
+MOST_TRACEBACK: Final = 32 << 10
+"""Characters at the end of a traceback that go into the log."""
+
+_MEMORY_UNIT: Final = 1 if sys.platform == "darwin" else 1024
+_STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
 
 
-def main() -> None:
-    """Run attempts until the pool hangs up."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
-    orders_in, results_out = _take_streams()
-    orders: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(orders_in, orders), daemon=True).start()
-    while True:
-        result = _run(_decode_order(orders.get()))
-        message = _encode_result(result)
-        results_out.write(len(message).to_bytes(PREFIX, "big") + message)
-        results_out.flush()
+class Line:
+    """The way back to the pool, for whichever thread has something to say."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._lock = threading.RLock()
+
+    def send(self, message: Ready | Ended | Logged) -> None:
+        with self._lock:
+            send(self._descriptor, message)
+
+    def hang_up(self) -> None:
+        """In a fork of this process: the line belongs to the process that was forked."""
+        os.close(self._descriptor)
 
 
-def _take_streams() -> tuple[BinaryIO, BinaryIO]:
+class LineHandler(logging.Handler):
+    """Sends the log of this process into the log of the service."""
+
+    def __init__(self, line: Line) -> None:
+        super().__init__()
+        self._line = line
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._line.send(_logged(record))
+        except Exception:
+            self.handleError(record)
+
+
+def main(level: int) -> NoReturn:
+    """Run attempts until the pool hangs up. `level` is the least severity that is logged."""
+    orders, line = _take_streams()
+    sys.argv[1:] = []
+    handler = LineHandler(line)
+    logging.basicConfig(level=level, handlers=[handler])
+    os.register_at_fork(after_in_child=lambda: _leave_line(line, handler))
+    requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(orders, requests), daemon=True).start()
+    try:
+        _serve(requests, line)
+    except SystemExit as error:  # a body called sys.exit: its attempt is lost with this process
+        _exit(error)
+    except BaseException:
+        traceback.print_exc()
+    os._exit(1)
+
+
+def _take_streams() -> tuple[int, Line]:
     """Move the message streams out of the body's reach."""
-    orders_in, results_out = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    orders, answers = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.dup2(2, 1)
-    return orders_in, results_out
+    os.close(nothing)
+    sys.stdout = sys.stderr
+    return orders, Line(answers)
 
 
-def _listen(stream: BinaryIO, orders: queue.SimpleQueue[bytes]) -> None:
-    while (message := read_message(stream.read)) is not None:
-        orders.put(message)
-    os._exit(0)
+def _leave_line(line: Line, handler: LineHandler) -> None:
+    line.hang_up()
+    logging.getLogger().removeHandler(handler)
 
 
-def _run(child_order: ChildOrder) -> AttemptResult:
-    """The edge of an attempt. SystemExit ends the process, as it would anywhere: the attempt is lost."""
-    order = child_order.order
+def _listen(orders: int, requests: queue.SimpleQueue[bytes]) -> None:
     try:
-        import_task_modules([child_order.module])
-        task = REGISTRY[order.task.type]
-        value = task.new_body()(new_context(order, Cancellation()))
-        if task.is_async:
+        while True:
+            requests.put(receive(orders))
+    except EOFError:
+        os.killpg(0, signal.SIGKILL)
+
+
+def _serve(requests: queue.SimpleQueue[bytes], line: Line) -> NoReturn:
+    attempts = 0
+    while True:
+        request = decode_request(requests.get())
+        if isinstance(request, Prepare):
+            line.send(Ready(_prepare(request.source)))
+            continue
+        result = _run(request)
+        attempts += 1
+        line.send(Ended(result, is_last=attempts >= MOST_ATTEMPTS or _peak_memory() > MOST_MEMORY))
+
+
+def _prepare(source: Source) -> str:
+    """Import the module; the answer is what went wrong."""
+    try:
+        source.import_module()
+    except Exception as error:  # a module is a stranger's code and may raise anything
+        what = f"the process for the task body cannot import {source.module!r}"
+        if source.file is not None:
+            what += f" ({source.file})"
+        return storable(f"{what}: {type(error).__name__}: {error}")
+    return ""
+
+
+def _run(request: Run) -> AttemptResult:
+    """The edge of an attempt. SystemExit ends the process, as it would anywhere."""
+    cancellation = Cancellation()
+    context = TaskContext(request.order, cancellation)
+
+    def end(number: int, frame: FrameType | None) -> None:
+        cancellation.set()
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        value = _find(request).new_body()(context)
+        if inspect.iscoroutine(value):
             value = asyncio.run(value)
-        return from_return(value, child_order.most_result)
+        return from_return(value, request.most_result)
     except SystemExit:
         raise
     except BaseException as error:
-        return from_exception(error)
+        return raised(error, context)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-if __name__ == "__main__":
-    main()
+def _find(request: Run) -> RegisteredTask:
+    """The task: as its module registers it, or else (it was registered elsewhere) by its name there."""
+    name, source = request.order.task.type, request.source
+    registered = REGISTRY.get(name)
+    if registered is not None and registered.source.name == source.name:
+        return registered
+    return as_task(name, source.find())
+
+
+def _peak_memory() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MEMORY_UNIT
+
+
+def _logged(record: logging.LogRecord) -> Logged:
+    fields = {name: _plain(value) for name, value in record.__dict__.items() if name not in _STANDARD}
+    trace = ""
+    if record.exc_info:
+        trace = "".join(traceback.format_exception(*record.exc_info))[-MOST_TRACEBACK:]
+        trace = trace.encode("utf-8", "backslashreplace").decode()
+    return Logged(record.name, record.levelno, storable(record.getMessage()), fields, trace)
+
+
+def _plain(value: object) -> Any:
+    if value is None or isinstance(value, bool | float):
+        return value
+    return value if isinstance(value, int) and abs(value) < 2**63 else storable(str(value))
+
+
+def _exit(error: SystemExit) -> NoReturn:
+    """End at once: threads that a body has left behind would hold up an ordinary end."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    code = error.code
+    os._exit(code & 0xFF if isinstance(code, int) else 0 if code is None else 1)

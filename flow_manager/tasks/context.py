@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping
-from functools import cached_property
+from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any, TypeVar, overload
 
-import msgspec
+import orjson
 
 from flow_manager.core.results import TaskExecutionResult, TaskStatus
-from flow_manager.core.view import Attempt
+from flow_manager.ports.worker import AttemptOrder
 
 _Default = TypeVar("_Default")
 
@@ -30,46 +29,65 @@ class Cancellation:
         self.is_set = True
 
 
+class TaskLogger(logging.LoggerAdapter[logging.Logger]):
+    """A logger whose lines carry the execution, task and attempt beside the author's own `extra`."""
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        kwargs["extra"] = {**(kwargs.get("extra") or {}), **(self.extra or {})}
+        return msg, kwargs
+
+
 class TaskContext(Mapping[str, TaskExecutionResult]):
     """One attempt's view of its execution. As a mapping it holds the earlier results by task name.
 
-    What it hands out is the task's own copy: changing it changes nothing else.
+    What it hands out is the task's own copy: changing it changes nothing else. Everything is made
+    when it is asked for, since most bodies ask for little.
     """
 
-    def __init__(
-        self,
-        *,
-        execution_id: str,
-        flow_id: str,
-        task_name: str,
-        run: int,
-        attempt: int,
-        input: Mapping[str, Any],
-        task_input: Mapping[str, Any] | None,
-        attempts: Mapping[str, Attempt],
-        cancellation: Cancellation,
-    ) -> None:
-        self.execution_id = execution_id
-        self.flow_id = flow_id
-        self.task_name = task_name
-        self.run = run
-        """The number of this task run in the execution, from 1."""
-        self.attempt = attempt
-        """The number of this attempt in the task run, from 1."""
-        self._input = input
-        self._task_input = task_input
-        self._attempts = attempts
-        self._cancellation = cancellation
+    __slots__ = ("_cancellation", "_input", "_logger", "_order", "_task_input")
 
-    @cached_property
+    def __init__(self, order: AttemptOrder, cancellation: Cancellation) -> None:
+        self._order = order
+        self._cancellation = cancellation
+        self._input: dict[str, Any] | None = None
+        self._task_input: dict[str, Any] | None = None
+        self._logger: TaskLogger | None = None
+
+    @property
+    def execution_id(self) -> str:
+        return self._order.execution_id
+
+    @property
+    def flow_id(self) -> str:
+        return self._order.flow_id
+
+    @property
+    def task_name(self) -> str:
+        return self._order.task.name
+
+    @property
+    def run(self) -> int:
+        """The number of this task run in the execution, from 1."""
+        return self._order.run
+
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt in the task run, from 1."""
+        return self._order.attempt
+
+    @property
     def input(self) -> dict[str, Any]:
         """The input of the execution."""
-        return _copy(self._input)
+        if self._input is None:
+            self._input = _copy(self._order.input)
+        return self._input
 
-    @cached_property
+    @property
     def task_input(self) -> dict[str, Any]:
         """The `input` of this task in the flow document; empty if it has none."""
-        return _copy(self._task_input or {})
+        if self._task_input is None:
+            self._task_input = _copy(self._order.task.input or {})
+        return self._task_input
 
     @property
     def results(self) -> Mapping[str, TaskExecutionResult]:
@@ -79,21 +97,24 @@ class TaskContext(Mapping[str, TaskExecutionResult]):
     @property
     def previous(self) -> TaskExecutionResult | None:
         """The result of the task that ran last, or None in the first task."""
-        last = next(reversed(list(self)), None)
+        attempts = self._order.attempts
+        last = max(attempts, key=lambda name: attempts[name].run, default=None)
         return None if last is None else self[last]
 
-    @cached_property
+    @property
     def idempotency_key(self) -> str:
         """The same for every attempt of this task run and for no other: pass it to remote systems
         so that a repeated attempt takes effect once."""
         step = f"{self.execution_id}/{self.run}/{self.task_name}"
         return hashlib.sha256(step.encode()).hexdigest()
 
-    @cached_property
-    def logger(self) -> logging.LoggerAdapter[logging.Logger]:
-        """A logger whose lines carry the execution, task and attempt."""
-        names = {"execution_id": self.execution_id, "task": self.task_name, "attempt": self.attempt}
-        return logging.LoggerAdapter(_log, names)
+    @property
+    def logger(self) -> TaskLogger:
+        """A logger whose lines carry `execution_id`, `task` and `attempt`."""
+        if self._logger is None:
+            names = {"execution_id": self.execution_id, "task": self.task_name, "attempt": self.attempt}
+            self._logger = TaskLogger(_log, names)
+        return self._logger
 
     @property
     def is_cancelled(self) -> bool:
@@ -101,26 +122,29 @@ class TaskContext(Mapping[str, TaskExecutionResult]):
         return self._cancellation.is_set
 
     def __getitem__(self, task_name: str) -> TaskExecutionResult:
-        entry = self._attempts[task_name]
+        entry = self._order.attempts.get(task_name)
+        if entry is None:
+            raise KeyError(f"no task named {task_name!r} has ended before this one")
         status = TaskStatus(entry.status)
         return TaskExecutionResult(task_name, status, entry.message, _copy(entry.data), entry.error)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._attempts, key=lambda name: self._attempts[name].run))
+        attempts = self._order.attempts
+        return iter(sorted(attempts, key=lambda name: attempts[name].run))
 
     def __len__(self) -> int:
-        return len(self._attempts)
+        return len(self._order.attempts)
 
     @overload
     def get(self, key: str) -> TaskExecutionResult | None: ...
     @overload
     def get(self, key: str, default: _Default) -> TaskExecutionResult | _Default: ...
     def get(self, key: str, default: Any = None) -> Any:
-        return self[key] if key in self._attempts else default
+        return self[key] if key in self._order.attempts else default
 
     def __contains__(self, key: object) -> bool:
-        return key in self._attempts
+        return key in self._order.attempts
 
 
 def _copy(value: Any) -> Any:
-    return msgspec.json.decode(msgspec.json.encode(value))
+    return orjson.loads(orjson.dumps(value))

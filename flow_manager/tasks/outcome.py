@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import math
+import re
 from typing import Any, Final
+
+import orjson
 
 from flow_manager.core.results import (
     PermanentTaskError,
@@ -14,54 +19,54 @@ from flow_manager.core.results import (
 )
 from flow_manager.core.values import find_fault
 from flow_manager.ports.worker import AttemptResult
+from flow_manager.tasks.context import TaskContext
 
 MOST_ERROR_TEXT: Final = 4096
 """Characters of an error message that are kept per attempt."""
+MOST_DETAILS: Final = 16 << 10
+"""Bytes of JSON that the details of an error may have."""
+
+_CODE: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.ASCII)
+_LONGEST_CODE: Final = 128
 
 
 def from_return(value: Any, most_bytes: int) -> AttemptResult:
     """The result of a body that returned `value`: a dict, a `TaskExecutionResult` or nothing."""
     if value is None:
         return AttemptResult("success", data={})
-    if isinstance(value, dict):
-        result = TaskExecutionResult(data=value)
-    elif isinstance(value, TaskExecutionResult):
+    if isinstance(value, TaskExecutionResult):
         result = value
+    elif isinstance(value, dict):
+        result = TaskExecutionResult(data=value)
     else:
-        kind = type(value).__name__
-        return _invalid(f"a task returns a dict, a TaskExecutionResult or nothing, not {kind}")
+        return _not_a_result(value)
+    if not result.data and (result.data is None or type(result.data) is dict):
+        return _from_result(result, None if result.data is None else {})
     fault = find_fault(result.data, most_bytes)
     if fault is not None:
-        detail = f"{fault.detail} (at {fault.pointer})"
-        error = TaskError(fault.code, detail, retryable=False, details={"pointer": fault.pointer})
-        return AttemptResult("failure", detail, None, error)
-    return _from_result(result)
-
-
-def _from_result(result: TaskExecutionResult) -> AttemptResult:
-    try:
-        status = TaskStatus(result.status)
-    except ValueError:
-        known = ", ".join(TaskStatus)
-        return _invalid(f"a TaskExecutionResult has one of the statuses {known}, not {str(result.status)[:64]!r}")
-    message = _storable(str(result.message))
-    data = result.data
-    if status is TaskStatus.SUCCESS:
-        return AttemptResult("success", message, data)
-    return AttemptResult(status.value, message, data, result.error or TaskError("task.failed", message))
+        return _invalid(fault.code, f"{fault.detail} (at {fault.pointer})", fault.pointer)
+    # The body may keep what it returned, and change it while it is being recorded.
+    return _from_result(result, orjson.loads(orjson.dumps(result.data)))
 
 
 def from_exception(error: BaseException) -> AttemptResult:
     """The result of a body that raised."""
-    text = _storable(str(error)) or type(error).__name__
+    name = type(error).__name__
+    text = _text_of(error) or name
     if isinstance(error, RetryTask):
-        details = None if error.after is None else {"retry_after": error.after}
-        return _failure(TaskError("task.failed", text, details=details))
+        return _failure(TaskError("task.failed", text, details=_wish(error.after)))
     if isinstance(error, PermanentTaskError):
-        return _failure(TaskError(error.code, text, retryable=False))
-    if isinstance(error, SystemExit | KeyboardInterrupt | asyncio.CancelledError | GeneratorExit):
-        text = f"the task body raised {type(error).__name__} {text}".strip()
-    return _failure(TaskError("task.failed", text, details={"exception": type(error).__name__}))
+        return _failure(TaskError(_code(error.code), text, retryable=False))
+    if not isinstance(error, Exception) or isinstance(error, asyncio.CancelledError):
+        text = f"the task body raised {name}" if text == name else f"the task body raised {name}: {text}"
+    return _failure(TaskError("task.failed", text, details={"exception": storable(name)}))
+
+
+def raised(error: BaseException, context: TaskContext) -> AttemptResult:
+    """The same, with a line in the log that shows where it was raised: what is recorded does not."""
+    if not isinstance(error, RetryTask | PermanentTaskError):
+        context.logger.info("the body of task %s raised", context.task_name, exc_info=error)
+    return from_exception(error)
 
 
 def from_timeout(seconds: float) -> AttemptResult:
@@ -70,19 +75,91 @@ def from_timeout(seconds: float) -> AttemptResult:
     return AttemptResult("timeout", message, None, TaskError("task.timeout", message))
 
 
-def _invalid(message: str) -> AttemptResult:
-    return _failure(TaskError("task.output_invalid", message, retryable=False))
+def from_loss(message: str) -> AttemptResult:
+    """The result of a body whose process died under it."""
+    return AttemptResult("unknown", message, None, TaskError("task.lost", message), is_lost=True)
+
+
+def not_started(message: str) -> AttemptResult:
+    """The result of an attempt whose body could not be started."""
+    return _failure(TaskError("task.not_started", storable(message)))
+
+
+def unreadable(message: str) -> AttemptResult:
+    """The result of a body that spoilt the message with its result."""
+    return _invalid("task.output_invalid", message)
+
+
+def storable(text: str) -> str:
+    """The text without what cannot be stored as UTF-8, and no longer than is kept."""
+    kept = text[:MOST_ERROR_TEXT]
+    if kept.isascii() and "\0" not in kept:
+        return kept
+    return kept.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+
+
+def _not_a_result(value: Any) -> AttemptResult:
+    if inspect.iscoroutine(value):
+        value.close()
+        return _invalid("task.output_invalid", "the task returned a coroutine; write `async def execute`")
+    kind = type(value).__name__
+    message = f"a task returns a dict, a TaskExecutionResult or nothing, not {kind}"
+    return _invalid("task.output_invalid", message, "#")
+
+
+def _from_result(result: TaskExecutionResult, data: Any) -> AttemptResult:
+    try:
+        status = TaskStatus(result.status)
+    except ValueError:
+        known = ", ".join(TaskStatus)
+        given = storable(repr(result.status)[:64])
+        return _invalid(
+            "task.output_invalid", f"a TaskExecutionResult has one of the statuses {known}, not {given}"
+        )
+    message = storable(str(result.message)) if result.message else ""
+    if status is TaskStatus.SUCCESS:
+        return AttemptResult("success", message, data)
+    error = TaskError("task.failed", message) if result.error is None else _checked(result.error, message)
+    return AttemptResult(status.value, message or error.message, data, error)
+
+
+def _checked(error: TaskError, message: str) -> TaskError:
+    """An author's error, in the shape that is recorded. Details that cannot be are left out."""
+    text = storable(str(error.message)) if error.message else message
+    return TaskError(_code(error.code), text, bool(error.retryable), _details(error.details))
+
+
+def _details(details: Any) -> Any:
+    if find_fault({"details": details}, MOST_DETAILS) is not None:
+        return None
+    return orjson.loads(orjson.dumps(details))
+
+
+def _code(code: object) -> str:
+    """The code, or `task.failed` for one that is not dotted lower case."""
+    if isinstance(code, str) and len(code) <= _LONGEST_CODE and _CODE.fullmatch(code):
+        return str(code)
+    return "task.failed"
+
+
+def _wish(after: object) -> dict[str, float] | None:
+    """The wait that a body asked for, unless no clock can keep it."""
+    if not isinstance(after, int | float) or not math.isfinite(after) or after < 0:
+        return None
+    return {"retry_after": float(after)}
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return storable(str(error))
+    except Exception as second:  # an exception of an author may not even have a text
+        return f"{type(error).__name__}, whose text cannot be read ({type(second).__name__})"
+
+
+def _invalid(code: str, message: str, pointer: str | None = None) -> AttemptResult:
+    details = None if pointer is None else {"pointer": storable(pointer)}
+    return _failure(TaskError(code, storable(message), retryable=False, details=details))
 
 
 def _failure(error: TaskError) -> AttemptResult:
     return AttemptResult("failure", error.message, None, error)
-
-
-def _storable(text: str) -> str:
-    """The text without what cannot be stored as UTF-8, and no longer than is kept."""
-    kept = text[:MOST_ERROR_TEXT]
-    return kept if kept.isascii() and "\0" not in kept else _cleaned(kept)
-
-
-def _cleaned(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")

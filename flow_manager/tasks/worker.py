@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable, Container
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Awaitable, Callable, Container, Coroutine
 from typing import Any
 
 from flow_manager.ports.worker import AttemptOrder, AttemptResult
 from flow_manager.tasks.context import Cancellation, TaskContext
-from flow_manager.tasks.outcome import from_exception, from_return, from_timeout
+from flow_manager.tasks.outcome import from_exception, from_return, from_timeout, not_started, raised
 from flow_manager.tasks.processes import ProcessPool
 from flow_manager.tasks.registry import RegisteredTask, TaskRegistry
-
-log = logging.getLogger(__name__)
+from flow_manager.tasks.threads import Job, ThreadPool
 
 
 class TaskWorker:
@@ -24,36 +22,44 @@ class TaskWorker:
     whose body ignores its timeout stays occupied until the body returns; that is logged.
     """
 
-    def __init__(self, registry: TaskRegistry, *, threads: int, processes: ProcessPool, most_result: int) -> None:
+    def __init__(
+        self, registry: TaskRegistry, *, threads: int, processes: ProcessPool, most_result: int
+    ) -> None:
         self._registry = registry
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="flow-manager-task")
+        self._threads = ThreadPool(threads, "flow-manager-task")
         self._processes = processes
         self._most_result = most_result
+        self._left: set[asyncio.Task[AttemptResult]] = set()
 
     @property
     def task_types(self) -> Container[str]:
         return self._registry
 
-    async def run(self, order: AttemptOrder) -> AttemptResult:
-        task = self._registry[order.task.type]
-        if task.runs == "process":
-            return await self._processes.run(order)
-        cancellation = Cancellation()
-        context = new_context(order, cancellation)
-        if task.runs == "thread":
-            call = asyncio.get_running_loop().run_in_executor(self._pool, self._call, task, context)
-            return await _bounded(call, order, cancellation)
-        if order.timeout is None:
-            return await self._await(task, context)
-        attempt = asyncio.ensure_future(self._await(task, context))
-        return await _bounded(attempt, order, cancellation)
+    @property
+    def stuck_threads(self) -> int:
+        """Threads held by bodies whose time was up and who have not returned."""
+        return self._threads.left
 
-    def _call(self, task: RegisteredTask, context: TaskContext) -> AttemptResult:
-        """The edge of an attempt in a thread: whatever a body raises is its result."""
-        try:
-            return from_return(task.new_body()(context), self._most_result)
-        except BaseException as error:
-            return from_exception(error)
+    def run(self, order: AttemptOrder) -> Awaitable[AttemptResult]:
+        task = self._registry.get(order.task.type)
+        if task is None:
+            return _at_once(not_started(f"no task of type {order.task.type!r} is registered"))
+        timeout = order.timeout
+        if timeout is not None and timeout <= 0:
+            return _at_once(from_timeout(timeout))
+        if task.runs == "thread":
+            return self._threads.run(ThreadBody(task, order, self._most_result), timeout)
+        if task.runs == "process":
+            return self._processes.run(order)
+        cancellation = Cancellation()
+        body = self._await(task, TaskContext(order, cancellation))
+        return body if timeout is None else self._await_within(body, timeout, cancellation)
+
+    async def stop(self) -> None:
+        for body in self._left:
+            body.cancel()
+        self._threads.stop()
+        await self._processes.stop()
 
     async def _await(self, task: RegisteredTask, context: TaskContext) -> AttemptResult:
         """The edge of an attempt on the loop. A cancellation that came from outside goes through."""
@@ -64,48 +70,65 @@ class TaskWorker:
             current = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and current is not None and current.cancelling():
                 raise
-            return from_exception(error)
+            return raised(error, context)
 
-    async def stop(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        await self._processes.stop()
+    async def _await_within(
+        self, body: Coroutine[Any, Any, AttemptResult], timeout: float, cancellation: Cancellation
+    ) -> AttemptResult:
+        """Wait for the body no longer than its timeout. One that does not stop is left behind, so
+        that nothing it does or refuses to do can hold the execution."""
+        attempt = asyncio.get_running_loop().create_task(body)
+        try:
+            await asyncio.wait((attempt,), timeout=timeout)
+        except asyncio.CancelledError:
+            self._leave(attempt, cancellation)
+            raise
+        if not attempt.done():
+            self._leave(attempt, cancellation)
+            return from_timeout(timeout)
+        return from_exception(asyncio.CancelledError()) if attempt.cancelled() else attempt.result()
 
-
-def new_context(order: AttemptOrder, cancellation: Cancellation) -> TaskContext:
-    """The context of an attempt, made of its order."""
-    return TaskContext(
-        execution_id=order.execution_id,
-        flow_id=order.flow_id,
-        task_name=order.task.name,
-        run=order.run,
-        attempt=order.attempt,
-        input=order.input,
-        task_input=order.task.input,
-        attempts=order.attempts,
-        cancellation=cancellation,
-    )
-
-
-async def _bounded(
-    attempt: asyncio.Future[AttemptResult], order: AttemptOrder, cancellation: Cancellation
-) -> AttemptResult:
-    """Wait for the attempt no longer than its timeout. A body that does not stop is left behind,
-    so that nothing it does or refuses to do can hold the execution."""
-    try:
-        done, _ = await asyncio.wait((attempt,), timeout=order.timeout)
-    except asyncio.CancelledError:
-        _abandon(attempt, order, cancellation)
-        raise
-    if done:
-        return attempt.result()
-    _abandon(attempt, order, cancellation)
-    return from_timeout(order.timeout or 0.0)
+    def _leave(self, attempt: asyncio.Task[AttemptResult], cancellation: Cancellation) -> None:
+        cancellation.set()
+        attempt.cancel()
+        self._left.add(attempt)  # the loop itself does not keep a task alive
+        attempt.add_done_callback(self._left.discard)
 
 
-def _abandon(attempt: asyncio.Future[AttemptResult], order: AttemptOrder, cancellation: Cancellation) -> None:
-    cancellation.set()
-    if not attempt.cancel():
-        return
-    log.debug("told task %s of execution %s to stop", order.task.name, order.execution_id)
+class ThreadBody(Job):
+    """An attempt whose body is a plain function, in a thread of this process."""
+
+    __slots__ = ("_cancellation", "_most_result", "_order", "_task")
+
+    def __init__(self, task: RegisteredTask, order: AttemptOrder, most_result: int) -> None:
+        super().__init__()
+        self._task = task
+        self._order = order
+        self._most_result = most_result
+        self._cancellation = Cancellation()
+
+    def work(self) -> AttemptResult:
+        """The edge of an attempt in a thread: whatever a body raises is its result."""
+        self.started_at = time.monotonic()
+        context = TaskContext(self._order, self._cancellation)
+        try:
+            return from_return(self._task.new_body()(context), self._most_result)
+        except BaseException as error:
+            return raised(error, context)
+
+    def leave(self, *, at_once: bool, left: int, threads: int) -> None:
+        self._cancellation.set()
+        if self.started_at is None:
+            return
+        context = TaskContext(self._order, self._cancellation)
+        context.logger.warning(
+            "task %s goes on though nobody waits for it any more; its thread is not free until it returns "
+            "(%d of %d threads are held like this)",
+            self._order.task.name,
+            left,
+            threads,
+        )
 
 
+async def _at_once(result: AttemptResult) -> AttemptResult:
+    return result

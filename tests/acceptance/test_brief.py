@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from typing import Any, Self
 
 import pytest
 
-from tests.support.service import ROOT, wait_for
+from tests.support.service import ROOT, free_port, wait_for
 
 DOORS = ("app.py", "flow_engine.py", "task_executor.py", "models.py", "sample_tasks.py", "sample_flow.json")
 JSON_BODY = ("-H", "Content-Type: application/json", "-d", "@sample_flow.json")
@@ -60,13 +59,6 @@ class Checkout:
             check=True,
         )
         return json.loads(done.stdout)
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 @pytest.fixture

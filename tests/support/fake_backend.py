@@ -121,6 +121,7 @@ class FakeBackend:
     types: Sequence[TaskType] = (TaskType("fetch", "thread", "Fetches data.", None, "shop.tasks:fetch"),)
     error: Exception | None = None
     ending: threading.Event = field(default_factory=threading.Event)
+    started: threading.Event = field(default_factory=threading.Event)
     checked: list[object] = field(default_factory=list)
     starts: list[Start] = field(default_factory=list)
     listed: list[tuple[int, ExecutionStatus | None]] = field(default_factory=list)
@@ -142,6 +143,7 @@ class FakeBackend:
     ) -> View:
         self._fail()
         self.starts.append(Start(input, labels, wait))
+        self.started.set()
         has_ended = wait != timedelta(0) and self.ending.wait(None if wait is None else wait.total_seconds())
         return View.fold(EXECUTION, self.events if has_ended else self.events[:2])
 

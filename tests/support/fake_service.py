@@ -1,7 +1,7 @@
 """The real web server around the fake backend: `python -m tests.support.fake_service [SECONDS]`.
 
-With SECONDS, every execution takes so long, unless the service is stopped before. Prints what it is
-told: the address first, then `stop` and `hurry`.
+With SECONDS, executions go on until so long after the service was told to stop. Prints the log, and one
+word for each thing that happens: `start`, `stop`, `hurry`, `stopped`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,14 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
 
 from flow_manager.api.app import create_app
 from flow_manager.api.server import ApiServer
+from flow_manager.core.definition import Flow
+from flow_manager.core.view import View
 from flow_manager.settings import Settings
 from tests.support.fake_backend import FakeBackend
 
@@ -21,18 +26,32 @@ def tell(text: str) -> None:
     print(text, flush=True)
 
 
+class TellingBackend(FakeBackend):
+    def execute(
+        self,
+        flow: Flow,
+        input: Mapping[str, Any],
+        *,
+        labels: Mapping[str, str] | None = None,
+        wait: timedelta | None = None,
+    ) -> View:
+        if self.error is None:
+            tell("start")
+        return super().execute(flow, input, labels=labels, wait=wait)
+
+
 def main() -> None:
-    logging.basicConfig(level=logging.INFO)
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout)
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0
-    backend = FakeBackend()
+    backend = TellingBackend()
     hurried = threading.Event()
     if seconds:
         backend.ending.clear()
 
     def stop() -> None:
-        """As a backend drains: until what runs has ended, or somebody is in a hurry."""
-        tell("stop")
+        """As an engine drains: until what runs has ended, or somebody is in a hurry."""
         backend.stop()
+        tell("stop")
         hurried.wait(seconds)
         backend.ending.set()
 
@@ -42,7 +61,6 @@ def main() -> None:
 
     settings = Settings(port=0)
     server = ApiServer(create_app(backend, settings), settings, on_stop=stop, on_hurry=hurry)
-    tell(server.url)
     server.serve()
     tell("stopped")
     os._exit(0)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +17,6 @@ from typing import Any, Self, TypeVar
 import httpx
 
 ROOT = Path(__file__).parents[2]
-READY = re.compile(r"listening on http://[^\s:]+:(\d+)")
 PATIENCE = 30.0
 
 Found = TypeVar("Found")
@@ -42,6 +41,7 @@ class Service:
         self._wrapper = wrapper
         self.log_path = folder / "service.log"
         self._read_from = 0
+        self._port = 0
         self.process: subprocess.Popen[bytes] | None = None
         self.client = httpx.Client(timeout=60.0)
 
@@ -55,7 +55,8 @@ class Service:
         """Start it without waiting."""
         self._read_from = self.log_path.stat().st_size if self.log_path.exists() else 0
         modules = [part for module in self._modules for part in ("--task-module", module)]
-        command = [*self._wrapper, sys.executable, "-m", "flow_manager", "serve", "--port", "0"]
+        self._port = free_port()
+        command = [*self._wrapper, sys.executable, "-m", "flow_manager", "serve", "--port", str(self._port)]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, "--database", str(self.database), *modules, *self._options],
@@ -67,12 +68,14 @@ class Service:
 
     def await_ready(self) -> None:
         assert self.process is not None
-        port = wait_for(self._port, lambda: f"the service did not get ready:\n{self.log()}", self.process)
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60.0)
+        self.client.close()
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", timeout=60.0)
+        wait_for(self._answers, lambda: f"the service did not get ready:\n{self.log()}", self.process)
 
-    def _port(self) -> str | None:
-        found = READY.search(self.log())
-        return found[1] if found else None
+    def _answers(self) -> bool | None:
+        with contextlib.suppress(httpx.TransportError):
+            return self.client.get("/health").status_code == 200 or None
+        return None
 
     def log(self) -> str:
         """What it has logged since it was last started."""
@@ -129,6 +132,14 @@ class Service:
     def violations(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.client.get("/v1/doctor").json()["violations"]
         return found
+
+
+def free_port() -> int:
+    """A port that nobody listens on at the moment."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
 
 
 def wait_for(
