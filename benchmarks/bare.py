@@ -7,7 +7,7 @@ then written with the same statements, settings and syncs, in batches of the sam
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -39,7 +39,8 @@ class Recorded:
         connection = apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY)
         key = UUID(execution_id).bytes
         flow_id, digest, text = connection.execute(
-            "SELECT e.flow_id, e.digest, d.text FROM executions e JOIN definitions d USING (digest) WHERE e.id = ?",
+            "SELECT e.flow_id, e.digest, d.text"
+            " FROM executions e JOIN definitions d USING (digest) WHERE e.id = ?",
             (key,),
         ).get
         commits: list[list[str]] = [[]]
@@ -91,35 +92,44 @@ class BareLoop:
         last = len(commits) - 1
         for number, events in enumerate(commits[: len(commits) - leave_out]):
             rows = [(key, seq + place, event) for key in keys for place, event in enumerate(events, 1)]
-            self._transaction(lambda: self._commit(number, last, keys, seq, len(events)), rows)
+            self._db.execute("BEGIN IMMEDIATE")
+            if number == 0:
+                self._start(keys, len(events))
+            elif number < last:
+                self._move(keys, seq, len(events))
+            else:
+                self._end(keys, seq)
+            self._many("add_event", rows)
+            self._db.execute("COMMIT")
+            if self._log_pages >= PASSIVE_CHECKPOINT:
+                self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             seq += len(events)
 
-    def _transaction(self, wakes: Callable[[], None], history: Sequence[Row]) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-        wakes()
-        self._db.executemany(STATEMENTS["add_event"], history)
-        self._db.execute("COMMIT")
-        if self._log_pages >= PASSIVE_CHECKPOINT:
-            self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-
-    def _note_log_size(self, connection: apsw.Connection, database: str, pages: int) -> int:
+    def _note_log_size(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
         self._log_pages = pages
         return apsw.SQLITE_OK
 
-    def _commit(self, number: int, last: int, keys: Sequence[bytes], seq: int, events: int) -> None:
-        now = time.time_ns() // 1000
+    def _start(self, keys: Sequence[bytes], events: int) -> None:
         flow_id, digest = self._recorded.flow_id, self._recorded.digest
-        if number == 0:
-            self._many("add_execution", [(key, flow_id, digest, None, now, None) for key in keys])
-            self._many("add_wake", [(key, "claim", now, 1, events, "") for key in keys])
-        elif number < last:
-            self._many("move_wake", [("claim", now, seq + events, "", key, 1, seq) for key in keys])
-        else:
-            self._many("end_wake", [(key, 1, seq) for key in keys])
-            self._many("end_execution", [("completed", now, key) for key in keys])
+        now = _now()
+        self._many("add_execution", [(key, flow_id, digest, None, now, None) for key in keys])
+        self._many("add_wake", [(key, "claim", now, 1, events, "") for key in keys])
+
+    def _move(self, keys: Sequence[bytes], seq: int, events: int) -> None:
+        now = _now()
+        self._many("move_wake", [("claim", now, seq + events, "", key, 1, seq) for key in keys])
+
+    def _end(self, keys: Sequence[bytes], seq: int) -> None:
+        now = _now()
+        self._many("end_wake", [(key, 1, seq) for key in keys])
+        self._many("end_execution", [("completed", now, key) for key in keys])
 
     def _many(self, statement: str, rows: Sequence[Row]) -> None:
         self._db.executemany(STATEMENTS[statement], rows)
 
     def close(self) -> None:
         self._db.close()
+
+
+def _now() -> int:
+    return time.time_ns() // 1000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import queue
 import statistics
 import tempfile
@@ -141,9 +142,7 @@ def long_flow() -> list[Figure]:
             limits += [seconds / (LONG_FLOW + 1) for seconds in bare.seconds_per_flow(1)]
             view = backend.execute(flow, {})
             starts = [attempt.started_at for attempt in view.attempts]
-            steps = [
-                (after - before).total_seconds() for before, after in zip(starts, starts[1:], strict=False)
-            ]
+            steps = [(after - before).total_seconds() for before, after in itertools.pairwise(starts)]
             taken += steps
             early += steps[2:32]
             late += steps[-30:]

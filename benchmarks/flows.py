@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 from flow_manager.tasks.context import TaskContext
@@ -42,7 +43,7 @@ def chain(length: int, task_type: str, flow_id: str = "bench") -> dict[str, Any]
             "target_task_success": target,
             "target_task_failure": "end",
         }
-        for source, target in zip(names, names[1:], strict=False)
+        for source, target in itertools.pairwise(names)
     ]
     tasks = [{"name": name, "description": "", "type": task_type} for name in names]
     flow = {

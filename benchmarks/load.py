@@ -1,4 +1,6 @@
-"""A small HTTP client that keeps many connections busy: `python -m benchmarks.load PORT PATH CONNECTIONS SECONDS`.
+"""A small HTTP client that keeps many connections busy.
+
+`python -m benchmarks.load PORT PATH CONNECTIONS SECONDS`
 
 The body of each request comes from stdin; the answer is one JSON object: requests per second,
 latencies in milliseconds, and how many answers had a status other than 200. It runs in a process

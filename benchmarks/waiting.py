@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 import time
+from contextlib import closing
 from datetime import timedelta
 
 import psutil
@@ -15,6 +16,7 @@ from benchmarks.embedded import embedded, parse
 from benchmarks.figures import Figure
 from benchmarks.flows import chain
 from flow_manager.core.states import ExecutionStatus
+from flow_manager.stores.sqlite.reader import SqliteReader
 
 EXECUTIONS = 10_000
 SLOW = 5.0
@@ -42,14 +44,14 @@ def waiting() -> list[Figure]:
 
 def _run(port: int) -> tuple[float, float]:
     process = psutil.Process()
-    with embedded() as (backend, _):
+    with embedded() as (backend, folder), closing(SqliteReader(folder / "bench.db")) as reader:
         flow = parse(chain(1, "bench.call", "bench-call"))
         began = time.perf_counter()
         started = [
             backend.execute(flow, {"port": port}, wait=timedelta(0)).execution_id for _ in range(EXECUTIONS)
         ]
         most = 0
-        while backend.open_executions() and time.perf_counter() - began < PATIENCE:
+        while reader.open_executions() and time.perf_counter() - began < PATIENCE:
             most = max(most, process.memory_info().rss)
             time.sleep(0.1)
         taken = time.perf_counter() - began

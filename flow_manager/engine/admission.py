@@ -44,9 +44,7 @@ class Admission:
         ):
             return Overloaded("the service is full; nothing was started, try again shortly")
         if self._starting and self._clock.monotonic() - self._heard_at > STALL:
-            return Overloaded(
-                "the database does not answer at the moment; nothing was started, try again shortly"
-            )
+            return Overloaded("the database does not answer at the moment; nothing was started, try again")
         return None
 
     def has_place(self, running: int) -> bool:

@@ -83,8 +83,8 @@ def _routed(event: Routed) -> Line:
         return f"task {event.task} has no condition: routing to {event.to}", fields
     fields |= {"condition": event.condition, "matched": event.matched}
     matched = "matched" if event.matched else "did not match"
-    words = f"condition {event.condition} {matched} the outcome {event.outcome} of {event.task}: routing to {event.to}"
-    return words, fields
+    read = f"condition {event.condition} {matched} the outcome {event.outcome} of {event.task}"
+    return f"{read}: routing to {event.to}", fields
 
 
 def _execution_quarantined(event: ExecutionQuarantined) -> Line:

@@ -83,7 +83,7 @@ def main(level: int) -> NoReturn:
     sys.argv[1:] = []
     handler = LineHandler(line)
     logging.basicConfig(level=level, handlers=[handler])
-    os.register_at_fork(after_in_child=lambda: _leave_line(line, handler))
+    os.register_at_fork(after_in_child=lambda: _leave_line(orders, line, handler))
     requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(orders, requests), daemon=True).start()
     try:
@@ -106,7 +106,8 @@ def _take_streams() -> tuple[int, Line]:
     return orders, Line(answers)
 
 
-def _leave_line(line: Line, handler: LineHandler) -> None:
+def _leave_line(orders: int, line: Line, handler: LineHandler) -> None:
+    os.close(orders)
     line.hang_up()
     logging.getLogger().removeHandler(handler)
 
@@ -148,7 +149,7 @@ def _run(request: Run) -> AttemptResult:
     cancellation = Cancellation()
     context = TaskContext(request.order, cancellation)
 
-    def end(number: int, frame: FrameType | None) -> None:
+    def end(number: int, _frame: FrameType | None) -> None:
         cancellation.set()
         raise SystemExit(128 + number)
 

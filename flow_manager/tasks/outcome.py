@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import orjson
 
+from flow_manager.core.definition import Outcome
 from flow_manager.core.results import (
     PermanentTaskError,
     RetryTask,
@@ -28,6 +29,12 @@ MOST_DETAILS: Final = 16 << 10
 
 _CODE: Final = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.ASCII)
 _LONGEST_CODE: Final = 128
+_OUTCOME_OF: Final[dict[TaskStatus, Outcome]] = {
+    TaskStatus.SUCCESS: "success",
+    TaskStatus.FAILURE: "failure",
+    TaskStatus.TIMEOUT: "timeout",
+    TaskStatus.UNKNOWN: "unknown",
+}
 
 
 def from_return(value: Any, most_bytes: int) -> AttemptResult:
@@ -120,7 +127,7 @@ def _from_result(result: TaskExecutionResult, data: Any) -> AttemptResult:
     if status is TaskStatus.SUCCESS:
         return AttemptResult("success", message, data)
     error = TaskError("task.failed", message) if result.error is None else _checked(result.error, message)
-    return AttemptResult(status.value, message or error.message, data, error)
+    return AttemptResult(_OUTCOME_OF[status], message or error.message, data, error)
 
 
 def _checked(error: TaskError, message: str) -> TaskError:

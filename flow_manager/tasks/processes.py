@@ -7,13 +7,8 @@ work. A child runs one attempt at a time, is used again, and ends when this proc
 from __future__ import annotations
 
 import contextlib
-import json
-import logging
-import os
 import signal
-import subprocess
 import sys
-import threading
 import time
 from asyncio import get_running_loop, to_thread
 from collections import deque
@@ -22,133 +17,18 @@ from typing import Final
 import msgspec
 
 from flow_manager.ports.worker import AttemptOrder, AttemptResult
-from flow_manager.tasks.messages import (
-    Ended,
-    Logged,
-    Prepare,
-    Ready,
-    Run,
-    TooLong,
-    decode_answer,
-    receive,
-    send,
-)
+from flow_manager.tasks.child_process import START_PATIENCE, Child
+from flow_manager.tasks.messages import Run, TooLong
 from flow_manager.tasks.outcome import from_loss, not_started, unreadable
 from flow_manager.tasks.registry import TaskRegistry
-from flow_manager.tasks.source import Source
 from flow_manager.tasks.threads import Job, ThreadPool
 
-log = logging.getLogger(__name__)
-
-START_PATIENCE: Final = 60.0
-"""Seconds for a child to start and import the module of a task."""
 KILL_PATIENCE: Final = 5.0
 """Seconds between asking a child to end and ending it."""
 STOP_PATIENCE: Final = 2.0
 """Seconds for all threads of a stopped pool to end, when their children have been killed."""
 MESSAGE_ROOM: Final = 1 << 20
 """Bytes of a message beside the data of a result: texts, and the lines of a log."""
-
-_PROGRAM: Final = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from flow_manager.tasks.child import main; main(int(sys.argv[2]))"
-)
-"""What a child executes: it finds modules where this process finds them. Through PYTHONPATH, the
-programs that a body starts would do so as well."""
-
-
-class Child:
-    """A process for task bodies. One thread at a time talks to it; any may end what its owner asked for."""
-
-    def __init__(self, interpreter: str, most_message: int) -> None:
-        """Raises `OSError` if the process cannot be started."""
-        level = logging.getLogger("flow_manager.task").getEffectiveLevel()
-        path = json.dumps([os.path.abspath(folder) for folder in sys.path])
-        # A session of its own: an interrupt from the terminal is not for it, and the programs that
-        # a body has started can be ended with it.
-        self._process = subprocess.Popen(
-            [interpreter, "-P", "-c", _PROGRAM, path, str(level)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-            start_new_session=True,
-        )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._orders = self._process.stdin.fileno()
-        self._answers = self._process.stdout.fileno()
-        self._most_message = most_message
-        self._prepared: set[Source] = set()
-        self._lock = threading.Lock()
-        self._owner: Job | None = None
-        self._is_over = False
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def is_alive(self) -> bool:
-        return self._process.poll() is None
-
-    def prepare(self, source: Source) -> str:
-        """Have it import the module of a task; the answer is what went wrong. Raises what `_ask` raises."""
-        if source in self._prepared:
-            return ""
-        ready = self._ask(Prepare(source), until=time.monotonic() + START_PATIENCE)
-        problem = ready.problem if isinstance(ready, Ready) else "the process answered something else"
-        if not problem:
-            self._prepared.add(source)
-        return problem
-
-    def run(self, request: Run) -> Ended:
-        """Have it run one attempt. Raises what `_ask` raises."""
-        ended = self._ask(request)
-        if not isinstance(ended, Ended):
-            raise TooLong("not the end of an attempt")
-        return ended
-
-    def _ask(self, request: Prepare | Run, until: float | None = None) -> Ready | Ended:
-        """Raises `EOFError` or `BrokenPipeError` if it is gone, `TimeoutError`, and `TooLong` or
-        `msgspec.DecodeError` if its answer cannot be right."""
-        send(self._orders, request)
-        while True:
-            answer = decode_answer(receive(self._answers, most=self._most_message, until=until))
-            if not isinstance(answer, Logged):
-                return answer
-            _log_again(answer)
-
-    def own(self, job: Job | None) -> None:
-        with self._lock:
-            self._owner = job
-
-    def signal(self, number: int, owner: Job | None) -> None:
-        """Signal the process and all it has started, if it still works for this owner."""
-        with self._lock:
-            if self._owner is owner and not self._is_over:
-                self._signal_all(number)
-
-    def kill(self) -> None:
-        """End it, whoever it works for."""
-        with self._lock:
-            if not self._is_over:
-                self._signal_all(signal.SIGKILL)
-
-    def end(self) -> int:
-        """End it if it has not ended, and take leave of it; the answer is its exit code."""
-        with self._lock:
-            if not self._is_over:
-                self._signal_all(signal.SIGKILL)
-            self._is_over = True  # from here on, its number may belong to somebody else
-        code = self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                stream.close()
-        return code
-
-    def _signal_all(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, number)
 
 
 class ProcessPool:
@@ -265,13 +145,16 @@ class ChildBody(Job):
         else:
             self._pool.put_back(child)
 
-    def leave(self, *, at_once: bool, left: int, threads: int) -> None:
-        child = self._child
-        if child is None:
-            return  # the thread will look before it starts the body
-        child.signal(signal.SIGKILL if at_once else signal.SIGTERM, self)
-        if not at_once:
-            get_running_loop().call_later(KILL_PATIENCE, child.signal, signal.SIGKILL, self)
+    def cancel(self) -> None:
+        self._signal(signal.SIGKILL)
+
+    def time_out(self) -> None:
+        self._signal(signal.SIGTERM)
+        get_running_loop().call_later(KILL_PATIENCE, self._signal, signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        if self._child is not None:  # otherwise the thread will look before it starts the body
+            self._child.signal(number, self)
 
 
 def _manner(code: int) -> str:
@@ -280,15 +163,3 @@ def _manner(code: int) -> str:
     with contextlib.suppress(ValueError):
         return f"by signal {signal.Signals(-code).name}"
     return f"by signal {-code}"
-
-
-class ChildTraceback(Exception):
-    """Carries the text of a traceback from a child into a line of the log."""
-
-
-def _log_again(line: Logged) -> None:
-    logger = logging.getLogger(line.logger)
-    if logger.isEnabledFor(line.level):
-        trace = (ChildTraceback, ChildTraceback(f"\n{line.traceback}"), None) if line.traceback else None
-        record = logger.makeRecord(line.logger, line.level, "", 0, line.message, (), trace, extra=line.fields)
-        logger.handle(record)

@@ -43,9 +43,12 @@ class Job(ABC):
         """In a thread: set `started_at`, run the body and tell what came of it. Never raises."""
 
     @abstractmethod
-    def leave(self, *, at_once: bool, left: int, threads: int) -> None:
-        """On the loop, once: the time is up, or the call was cancelled and all must end `at_once`.
-        Tell the body. `left` of the pool's `threads` are now held by bodies that were left."""
+    def cancel(self) -> None:
+        """On the loop, once: nobody waits any more. Tell the body to stop at once."""
+
+    def time_out(self) -> None:
+        """The same, because the time of the attempt is up."""
+        self.cancel()
 
 
 class ThreadPool:
@@ -66,9 +69,9 @@ class ThreadPool:
         self._is_stopped = False
 
     @property
-    def left(self) -> int:
-        """Threads held by bodies that nobody waits for."""
-        return len(self._left)
+    def held(self) -> str:
+        """How many threads are held by bodies that nobody waits for, in words."""
+        return f"{len(self._left)} of {self._size} threads"
 
     async def run(self, job: Job, timeout: float | None) -> AttemptResult:
         """Have the job done, and wait for it no longer than `timeout` seconds from its start."""
@@ -81,18 +84,18 @@ class ThreadPool:
             return await job.future
         except asyncio.CancelledError:
             if job.future.cancelled():
-                self._leave(job, at_once=True)
+                self._leave(job)
+                job.cancel()
             raise
         finally:
             if job.timer is not None:
                 job.timer.cancel()
 
     def stop(self) -> None:
-        """Drop what has not started, leave what has, and let every thread end after that."""
+        """Cancel everything; every thread ends when its body has returned."""
         self._is_stopped = True
         for job in self._in_flight:
             job.future.cancel()
-            self._leave(job, at_once=True)
         for _ in self._threads:
             self._jobs.put(None)
 
@@ -150,20 +153,15 @@ class ThreadPool:
     def _look(self, loop: asyncio.AbstractEventLoop, job: Job, timeout: float) -> None:
         """The time may be up. A job that has not started by now has all of it before it."""
         began = job.started_at
-        if began is None:
-            wait = max(timeout, LEAST_NAP)
-        else:
-            wait = began + timeout - time.monotonic()
+        wait = max(timeout, LEAST_NAP) if began is None else began + timeout - time.monotonic()
         if wait > 0:
             job.timer = loop.call_later(wait, self._look, loop, job, timeout)
         elif not job.future.done():
             job.future.set_result(from_timeout(timeout))
-            self._leave(job, at_once=False)
+            self._leave(job)
+            job.time_out()
 
-    def _leave(self, job: Job, *, at_once: bool) -> None:
-        if job.is_left:
-            return
+    def _leave(self, job: Job) -> None:
         job.is_left = True
         if job.started_at is not None:
             self._left.add(job)
-        job.leave(at_once=at_once, left=len(self._left), threads=self._size)

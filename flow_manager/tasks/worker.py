@@ -35,11 +35,6 @@ class TaskWorker:
     def task_types(self) -> Container[str]:
         return self._registry
 
-    @property
-    def stuck_threads(self) -> int:
-        """Threads held by bodies whose time was up and who have not returned."""
-        return self._threads.left
-
     def run(self, order: AttemptOrder) -> Awaitable[AttemptResult]:
         task = self._registry.get(order.task.type)
         if task is None:
@@ -48,7 +43,7 @@ class TaskWorker:
         if timeout is not None and timeout <= 0:
             return _at_once(from_timeout(timeout))
         if task.runs == "thread":
-            return self._threads.run(ThreadBody(task, order, self._most_result), timeout)
+            return self._threads.run(ThreadBody(self._threads, task, order, self._most_result), timeout)
         if task.runs == "process":
             return self._processes.run(order)
         cancellation = Cancellation()
@@ -98,10 +93,11 @@ class TaskWorker:
 class ThreadBody(Job):
     """An attempt whose body is a plain function, in a thread of this process."""
 
-    __slots__ = ("_cancellation", "_most_result", "_order", "_task")
+    __slots__ = ("_cancellation", "_most_result", "_order", "_pool", "_task")
 
-    def __init__(self, task: RegisteredTask, order: AttemptOrder, most_result: int) -> None:
+    def __init__(self, pool: ThreadPool, task: RegisteredTask, order: AttemptOrder, most_result: int) -> None:
         super().__init__()
+        self._pool = pool
         self._task = task
         self._order = order
         self._most_result = most_result
@@ -116,18 +112,15 @@ class ThreadBody(Job):
         except BaseException as error:
             return raised(error, context)
 
-    def leave(self, *, at_once: bool, left: int, threads: int) -> None:
+    def cancel(self) -> None:
         self._cancellation.set()
-        if self.started_at is None:
-            return
-        context = TaskContext(self._order, self._cancellation)
-        context.logger.warning(
-            "task %s goes on though nobody waits for it any more; its thread is not free until it returns "
-            "(%d of %d threads are held like this)",
-            self._order.task.name,
-            left,
-            threads,
-        )
+        if self.started_at is not None:
+            TaskContext(self._order, self._cancellation).logger.warning(
+                "the body of task %s goes on though nobody waits for it; its thread is not free until it "
+                "returns (%s are held like this)",
+                self._order.task.name,
+                self._pool.held,
+            )
 
 
 async def _at_once(result: AttemptResult) -> AttemptResult:

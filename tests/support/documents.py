@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ def document(*tasks: Mapping[str, Any], flow_id: str = "test", **fields: Any) ->
             "target_task_success": target["name"],
             "target_task_failure": "end",
         }
-        for number, (source, target) in enumerate(zip(named, named[1:], strict=False), 1)
+        for number, (source, target) in enumerate(itertools.pairwise(named), 1)
     ]
     flow = {"id": flow_id, "name": "A test", "start_task": named[0]["name"], "tasks": named}
     return {"flow": {**flow, "conditions": conditions, **fields}}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Final, Literal, get_args
 
 from hypothesis import event as note
@@ -113,12 +114,14 @@ class Drive:
         raise AssertionError(f"not at its end after {most_steps} steps: {self.stored}")
 
     def _step(self) -> RunAttempt | Park | Finish:
-        """Decide and record, as the engine does."""
-        fate = next(self._fates, "success")
+        """Decide and record, as the engine does; with the decision lost if a crash comes between."""
+        fate = self._next_fate()
         types = () if fate == "no code" else NAMES
-        action = next_action(
-            self.flow, self.view, self._pending, Circumstances(self.now, self._chance, types, fate != "full")
-        )
+        circumstances = Circumstances(self.now, self._chance, types, may_start=fate != "full")
+        action = next_action(self.flow, self.view, self._pending, circumstances)
+        if fate == "crash":
+            self._forget()
+            return self._step()
         self._commit()
         assert isinstance(action, RunAttempt | Park | Finish)
         return action
@@ -130,7 +133,7 @@ class Drive:
         assert self.view.last_seq == len(self.stored)
 
     def _attempt(self, task: Task) -> None:
-        fate = next(self._fates, "success")
+        fate = self._next_fate()
         self.now += timedelta(seconds=1)
         run, attempt = self.view.run, self.view.attempt
         if fate == "release":
@@ -139,8 +142,14 @@ class Drive:
         elif fate != "killed":
             self._note(_result(self.now, task.name, run, attempt, fate))
         if fate in ("crash", "release"):
-            self._pending = []
-            self.view = self.refolded()
+            self._forget()
+
+    def _forget(self) -> None:
+        self._pending = []
+        self.view = self.refolded()
+
+    def _next_fate(self) -> Fate:
+        return next(self._fates, "success")
 
     def _note(self, event: Event) -> None:
         self._pending.append(event)
@@ -156,7 +165,9 @@ def _result(now: datetime, task: str, run: int, attempt: int, fate: Fate) -> Att
     return AttemptEnded(now, task, run, attempt, data={"run": run})
 
 
-fates = st.lists(st.sampled_from(get_args(Fate)), max_size=60)
+fates: st.SearchStrategy[list[Fate]] = st.sampled_from(
+    [list(get_args(Fate)), ["success", "killed", "crash"], ["failure", "timeout", "release"]]
+).flatmap(lambda likely: st.lists(st.sampled_from(likely), min_size=15, max_size=60))
 chances = st.floats(0, 1, exclude_max=True)
 
 
@@ -172,7 +183,7 @@ def test_any_flow_comes_to_its_end(flow: Flow, fates: list[Fate], chance: float)
     note(view.status.value if view.error is None else view.error.code)
     assert_one_end(history)
     assert_attempts_are_in_order(flow, history)
-    assert_every_start_has_its_reason(history)
+    assert_every_start_has_its_reason(flow, history)
     assert_the_end_is_right(flow, history)
     assert_nothing_follows(drive)
 
@@ -218,9 +229,9 @@ def assert_attempts_are_in_order(flow: Flow, history: Sequence[Event]) -> None:
     assert last[0] <= flow.max_task_runs
 
 
-def assert_every_start_has_its_reason(history: Sequence[Event]) -> None:
+def assert_every_start_has_its_reason(flow: Flow, history: Sequence[Event]) -> None:
     """A body starts because a run begins, or a retry, a loss or a release came right before."""
-    for before, event in _pairs(history):
+    for before, event in pairwise(history):
         if isinstance(event, AttemptStarted):
             if isinstance(before, ExecutionStarted | Routed):
                 assert event.attempt == 1
@@ -230,6 +241,8 @@ def assert_every_start_has_its_reason(history: Sequence[Event]) -> None:
             else:
                 assert isinstance(before, AttemptLost | AttemptReleased)
                 assert event.attempt == before.attempt + isinstance(before, AttemptLost)
+        if isinstance(event, AttemptLost):
+            assert flow.tasks[event.task].on_lost == "retry"
 
 
 def assert_the_end_is_right(flow: Flow, history: Sequence[Event]) -> None:
@@ -255,7 +268,3 @@ def assert_nothing_follows(drive: Drive) -> None:
     later = Circumstances(drive.now + timedelta(days=1), 0.5, NAMES)
 
     assert decide(drive.flow, drive.view, later).events == ()
-
-
-def _pairs(history: Sequence[Event]) -> Iterator[tuple[Event, Event]]:
-    yield from zip(history, history[1:], strict=False)
