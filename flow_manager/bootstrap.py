@@ -75,13 +75,13 @@ def serve(settings: Settings) -> int:
     """Serve until a signal; the answer is the exit code. Raises what `open_backend` raises."""
     configure_logging(settings)
     backend = _open_as_far_as_possible(settings)
-    server = ApiServer(
-        create_app(backend, settings),
-        settings,
-        on_stop=lambda: _drain(backend, settings.grace),
-        on_hurry=lambda: _hurry(backend),
-    )
     try:
+        server = ApiServer(
+            create_app(backend, settings),
+            settings,
+            on_stop=lambda: _drain(backend, settings.grace),
+            on_hurry=lambda: _hurry(backend),
+        )
         server.serve()
     finally:
         backend.close(settings.grace)

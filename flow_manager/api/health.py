@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from flask import Flask, Response
 
+from flow_manager import __version__
 from flow_manager.api.answers import answer
 from flow_manager.api.problems import NOT_READY, Refusal
 from flow_manager.ports.backend import Backend
@@ -27,20 +27,18 @@ LINKS = {
 
 
 def add_health_routes(app: Flask, backend: Backend) -> None:
-    own_version = _version()
-
     def state() -> dict[str, Any]:
         health = backend.health()
         return {
             "status": health.status,
-            "version": own_version,
+            "version": __version__,
             "accepts_work": health.accepts_work,
             "open_executions": health.open_executions,
             "store": dict(health.store),
         }
 
     def index() -> Response:
-        return answer({"service": "flow-manager", "version": own_version, "links": LINKS})
+        return answer({"service": "flow-manager", "version": __version__, "links": LINKS})
 
     def alive() -> Response:
         """200 as long as the process answers; `status` tells what it can do."""
@@ -57,10 +55,3 @@ def add_health_routes(app: Flask, backend: Backend) -> None:
     app.add_url_rule("/", view_func=index)
     app.add_url_rule("/health", view_func=alive)
     app.add_url_rule("/health/ready", view_func=ready)
-
-
-def _version() -> str:
-    try:
-        return version("flow-manager")
-    except PackageNotFoundError:  # a plain checkout, started without being installed
-        return "unknown"

@@ -12,9 +12,9 @@ import click
 
 from flow_manager import bootstrap
 from flow_manager.core.parser import FlowParser
+from flow_manager.core.report import Report
 from flow_manager.core.values import read_json
 from flow_manager.errors import InvalidInput, Problem
-from flow_manager.core.report import Report
 from flow_manager.settings import Settings
 
 STDIN: Final = "<stdin>"

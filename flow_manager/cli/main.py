@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 import click
 
+from flow_manager import __version__
 from flow_manager.cli import output
 from flow_manager.cli.exits import ExitCode, exit_code_of
 from flow_manager.errors import FlowManagerError
@@ -90,7 +91,7 @@ class LazyGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     epilog="Exit codes: " + ", ".join(f"{code.value} {code.meaning}" for code in ExitCode) + ".",
 )
-@click.version_option(package_name="flow-manager", prog_name="flow-manager")
+@click.version_option(__version__, prog_name="flow-manager")
 def cli() -> None:
     """Runs flows: JSON documents of tasks and conditions, one durable step after another."""
 

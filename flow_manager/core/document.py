@@ -194,7 +194,11 @@ def flow_schema() -> dict[str, Any]:
     bare = {"$ref": "#/$defs/FlowDocument"}
     wrapped = {
         "type": "object",
-        "properties": {"flow": bare},
+        "properties": {
+            "flow": bare,
+            "input": {"type": "object", "description": "The input of an execution of this flow."},
+            "labels": schema["properties"]["labels"],
+        },
         "required": ["flow"],
         "additionalProperties": False,
         "patternProperties": {"^x-": True},

@@ -108,7 +108,7 @@ class NativeBackend(ReadingBackend):
     ) -> View:
         self._check_input(input)
         reply = _Reply(waits=wait is None or wait > timedelta(0))
-        self._call(self._orchestrator.start, flow, input, labels or {}, reply)
+        self._call(self._orchestrator.start, flow, input, {**flow.labels, **(labels or {})}, reply)
         return self._answer(reply, wait)
 
     def submit(
@@ -119,7 +119,7 @@ class NativeBackend(ReadingBackend):
         programs that keep many executions in flight from one thread."""
         self._check_input(input)
         promise = _Promise(self.describe)
-        self._call(self._orchestrator.start, flow, input, labels or {}, promise)
+        self._call(self._orchestrator.start, flow, input, {**flow.labels, **(labels or {})}, promise)
         return promise.future
 
     def _check_input(self, input: Mapping[str, Any]) -> None:

@@ -128,8 +128,8 @@ def register_task(name: str) -> Callable[[_Task], _Task]:
 def check_name(name: object) -> None:
     """Raises `TaskRegistrationError` for what cannot name a task."""
     if callable(name):
-        called = getattr(name, "__name__", "it")
-        raise TaskRegistrationError(f'{called} needs a name: write @register_task("name")')
+        called = getattr(name, "__name__", "this")
+        raise TaskRegistrationError(f'{called} needs a name: @register_task("name")')
     if not isinstance(name, str) or not NAME_PATTERN.fullmatch(name):
         raise TaskRegistrationError(
             f"{name!r} cannot name a task: up to 128 letters, digits, '_', '.' and '-', starting with a letter"

@@ -76,7 +76,8 @@ def test_the_schema_is_of_the_2020_12_dialect_and_takes_both_forms() -> None:
 
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert schema["else"] == {"$ref": "#/$defs/FlowDocument"}
-    assert schema["then"]["properties"] == {"flow": {"$ref": "#/$defs/FlowDocument"}}
+    assert schema["then"]["properties"]["flow"] == {"$ref": "#/$defs/FlowDocument"}
+    assert schema["then"]["properties"].keys() == {"flow", "input", "labels"}
 
 
 @pytest.mark.parametrize("model", MODELS)
