@@ -87,14 +87,15 @@ class ClaimedExecution:
             self._attempting.cancel()
 
     async def _attempt(self, task: Task) -> bool:
-        """Run one attempt and note its result; False if it is to be given back instead."""
+        """Run one attempt and note its result; False if it is to be given back instead. A task that
+        must never start twice is not given back: its attempt stays open, as if it was lost."""
         if not self._around.may_start_attempts:
             return False
         self._attempting = asyncio.current_task()
         try:
             result = await self._around.worker.run(self._order(task))
         except asyncio.CancelledError:
-            return False
+            return task.on_lost == "unknown"
         finally:
             self._attempting = None
         if result.is_lost:

@@ -121,30 +121,32 @@ def _listen(orders: int, requests: queue.SimpleQueue[bytes]) -> None:
 
 
 def _serve(requests: queue.SimpleQueue[bytes], line: Line) -> NoReturn:
+    tasks: dict[Source, RegisteredTask] = {}
     attempts = 0
     while True:
         request = decode_request(requests.get())
         if isinstance(request, Prepare):
-            line.send(Ready(_prepare(request.source)))
+            line.send(Ready(_prepare(request, tasks)))
             continue
-        result = _run(request)
+        result = _run(tasks[request.source], request)
         attempts += 1
         line.send(Ended(result, is_last=attempts >= MOST_ATTEMPTS or _peak_memory() > MOST_MEMORY))
 
 
-def _prepare(source: Source) -> str:
-    """Import the module; the answer is what went wrong."""
+def _prepare(request: Prepare, tasks: dict[Source, RegisteredTask]) -> str:
+    """Find the task; the answer is what went wrong."""
+    source = request.source
     try:
         source.import_module()
+        tasks[source] = _find(request)
     except Exception as error:  # a module is a stranger's code and may raise anything
-        what = f"the process for the task body cannot import {source.module!r}"
-        if source.file is not None:
-            what += f" ({source.file})"
+        where = "" if source.file is None else f" in {source.file}"
+        what = f"the process for the task body cannot import {source}{where}"
         return storable(f"{what}: {type(error).__name__}: {error}")
     return ""
 
 
-def _run(request: Run) -> AttemptResult:
+def _run(task: RegisteredTask, request: Run) -> AttemptResult:
     """The edge of an attempt. SystemExit ends the process, as it would anywhere."""
     cancellation = Cancellation()
     context = TaskContext(request.order, cancellation)
@@ -155,7 +157,7 @@ def _run(request: Run) -> AttemptResult:
 
     signal.signal(signal.SIGTERM, end)
     try:
-        value = _find(request).new_body()(context)
+        value = task.new_body()(context)
         if inspect.iscoroutine(value):
             value = asyncio.run(value)
         return from_return(value, request.most_result)
@@ -167,13 +169,12 @@ def _run(request: Run) -> AttemptResult:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _find(request: Run) -> RegisteredTask:
+def _find(request: Prepare) -> RegisteredTask:
     """The task: as its module registers it, or else (it was registered elsewhere) by its name there."""
-    name, source = request.order.task.type, request.source
-    registered = REGISTRY.get(name)
-    if registered is not None and registered.source.name == source.name:
+    registered = REGISTRY.get(request.task_type)
+    if registered is not None and registered.source.name == request.source.name:
         return registered
-    return as_task(name, source.find())
+    return as_task(request.task_type, request.source.find())
 
 
 def _peak_memory() -> int:

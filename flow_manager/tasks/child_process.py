@@ -27,7 +27,7 @@ from flow_manager.tasks.messages import (
 from flow_manager.tasks.source import Source
 
 START_PATIENCE: Final = 60.0
-"""Seconds for a child to start and import the module of a task."""
+"""Seconds for a child to start and find a task, importing its module."""
 
 _PROGRAM: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
@@ -71,11 +71,11 @@ class Child:
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
-    def prepare(self, source: Source) -> str:
-        """Have it import the module of a task; the answer is what went wrong. Raises what `_ask` raises."""
+    def prepare(self, task_type: str, source: Source) -> str:
+        """Have it find a task; the answer is what went wrong. Raises what `_ask` raises."""
         if source in self._prepared:
             return ""
-        ready = self._ask(Prepare(source), until=time.monotonic() + START_PATIENCE)
+        ready = self._ask(Prepare(task_type, source), until=time.monotonic() + START_PATIENCE)
         problem = ready.problem if isinstance(ready, Ready) else "the process answered something else"
         if not problem:
             self._prepared.add(source)

@@ -20,8 +20,9 @@ PREFIX: Final = 4
 
 
 class Prepare(msgspec.Struct, frozen=True, tag=True):
-    """Import the module of this task."""
+    """Find this task, importing its module."""
 
+    task_type: str
     source: Source
 
 
@@ -34,7 +35,7 @@ class Run(msgspec.Struct, frozen=True, tag=True):
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
-    """The module is imported, unless there is a `problem`."""
+    """The task is found, unless there is a `problem`."""
 
     problem: str = ""
 

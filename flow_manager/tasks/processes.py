@@ -121,7 +121,7 @@ class ChildBody(Job):
 
     def _talk(self, child: Child) -> tuple[AttemptResult, bool]:
         request = self._request
-        problem = child.prepare(request.source)
+        problem = child.prepare(request.order.task.type, request.source)
         if problem:
             return not_started(problem), False
         if self.is_left:

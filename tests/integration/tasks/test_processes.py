@@ -165,11 +165,11 @@ def test_a_body_that_raises_what_it_should_not_has_failed_and_the_child_goes_on(
 
 
 def test_what_a_body_raises_is_the_message_of_its_failure(
-    bench: Bench, caplog: pytest.LogCaptureFixture
+    own_bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "flow_manager.task")
 
-    result = bench.run("process.raise", {"what": "ValueError", "words": ["no such order"]})
+    result = own_bench.run("process.raise", {"what": "ValueError", "words": ["no such order"]})
 
     assert (result.outcome, result.message) == ("failure", "no such order")
     assert "raise {" in caplog.text
@@ -292,7 +292,7 @@ def test_a_child_that_died_while_it_waited_is_not_missed(own_bench: Bench) -> No
     assert own_bench.pid() != pid
 
 
-def test_a_child_is_replaced_when_it_has_grown(own_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_is_replaced_when_it_is_old(own_bench: Bench) -> None:
     before = own_bench.pid()
     for _ in range(999):
         assert own_bench.run("process.answer").outcome == "success"

@@ -49,6 +49,8 @@ def asking(retry_after: object, **fields: Any) -> TaskError:
         (replace(POLICY, backoff=1.5, delay=seconds(4)), 3, 9),
         (replace(POLICY, max_delay=seconds(3)), 3, 3),
         (replace(POLICY, jitter="full"), 3, 2),
+        (replace(POLICY, backoff=1e300), 99, 300),
+        (replace(POLICY, backoff=10**300), 99, 300),
     ],
 )
 def test_the_wait_grows_with_each_failure(policy: RetryPolicy, failures: int, expected: float | None) -> None:
@@ -141,7 +143,7 @@ policies = st.builds(
     RetryPolicy,
     max_attempts=st.integers(1, 100),
     delay=durations,
-    backoff=st.floats(1, 100) | st.integers(1, 100),
+    backoff=st.floats(1, 1e308) | st.integers(1, 10**400),
     max_delay=durations,
     jitter=st.sampled_from(["full", "none"]),
     budget=st.none() | durations,

@@ -97,6 +97,12 @@ def test_failures_of_a_task_run_are_counted_until_the_next_one() -> None:
     assert (view.task, view.failures, view.run_started_at) == ("store", 0, second(6))
 
 
+def test_a_success_is_no_failure() -> None:
+    view = View.fold("e1", ENDS_WELL[:3])
+
+    assert (view.failures, view.losses, view.outcome) == (0, 0, "success")
+
+
 def test_a_loss_is_no_failure_and_no_result() -> None:
     view = View.fold("e1", [*FAILED_TWICE[:5], AttemptLost(second(5), "fetch", 1, 2, "killed")])
 
