@@ -7,21 +7,22 @@ then written with the same statements, settings and syncs, in batches of the sam
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import apsw
 from uuid_utils import uuid7
 
 from flow_manager.stores.sqlite.file import open_writer
-from flow_manager.stores.sqlite.ledger import PASSIVE_CHECKPOINT
 from flow_manager.stores.sqlite.reader import STATEMENTS
+from flow_manager.stores.sqlite.write_ahead_log import PASSIVE_CHECKPOINT
 
 Row = tuple[object, ...]
-Commit = Sequence[str]
-"""The texts of the events that one transaction added."""
+Commit = tuple[int, int, str, int]
+"""The row of events that one transaction added: first number, last number, text, checksum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,27 +30,23 @@ class Recorded:
     """What the engine wrote for one execution, by transaction."""
 
     flow_id: str
-    digest: str
+    digest: bytes
     definition: str
     commits: Sequence[Commit]
 
     @classmethod
     def of(cls, database: Path, execution_id: str) -> Recorded:
-        """Each transaction but the last ends with the start of an attempt."""
+        """One row of events per transaction."""
         connection = apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY)
         key = UUID(execution_id).bytes
         flow_id, digest, text = connection.execute(
-            "SELECT e.flow_id, e.digest, d.text"
-            " FROM executions e JOIN definitions d USING (digest) WHERE e.id = ?",
+            "SELECT flow_id, digest, text FROM executions JOIN definitions USING (digest) WHERE id = ?",
             (key,),
         ).get
-        commits: list[list[str]] = [[]]
-        for (event,) in connection.execute(
-            "SELECT event FROM history WHERE execution_id = ? ORDER BY seq", (key,)
-        ):
-            commits[-1].append(event)
-            if '"type":"attempt_started"' in event:
-                commits.append([])
+        rows: Iterable[Any] = connection.execute(
+            "SELECT seq, last_seq, events, checksum FROM history WHERE execution_id = ? ORDER BY seq", (key,)
+        )
+        commits: list[Commit] = list(rows)
         connection.close()
         return cls(flow_id, digest, text, commits)
 
@@ -58,7 +55,7 @@ class BareLoop:
     """Writes the rows of executions, without deciding anything."""
 
     def __init__(self, folder: Path, recorded: Recorded) -> None:
-        self._db = open_writer(folder / "bare.db", "full")
+        self._db = open_writer(folder / "bare.db", "full", STATEMENTS)
         self._recorded = recorded
         self._log_pages = 0
         self._db.set_wal_hook(self._note_log_size)
@@ -87,37 +84,34 @@ class BareLoop:
         self._write(keys, leave_out=1)
 
     def _write(self, keys: Sequence[bytes], leave_out: int = 0) -> None:
-        seq = 0
         commits = self._recorded.commits
         last = len(commits) - 1
-        for number, events in enumerate(commits[: len(commits) - leave_out]):
-            rows = [(key, seq + place, event) for key in keys for place, event in enumerate(events, 1)]
+        for number, (seq, last_seq, events, checksum) in enumerate(commits[: len(commits) - leave_out]):
+            rows = [(key, seq, last_seq, events, checksum) for key in keys]
             self._db.execute("BEGIN IMMEDIATE")
             if number == 0:
-                self._start(keys, len(events))
+                self._start(keys, last_seq)
             elif number < last:
-                self._move(keys, seq, len(events))
+                self._move(keys, seq - 1, last_seq)
             else:
-                self._end(keys, seq)
-            self._many("add_event", rows)
+                self._end(keys, seq - 1)
+            self._many("add_events", rows)
             self._db.execute("COMMIT")
             if self._log_pages >= PASSIVE_CHECKPOINT:
                 self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-            seq += len(events)
 
     def _note_log_size(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
         self._log_pages = pages
         return apsw.SQLITE_OK
 
-    def _start(self, keys: Sequence[bytes], events: int) -> None:
-        flow_id, digest = self._recorded.flow_id, self._recorded.digest
+    def _start(self, keys: Sequence[bytes], last_seq: int) -> None:
         now = _now()
-        self._many("add_execution", [(key, flow_id, digest, None, now, None) for key in keys])
-        self._many("add_wake", [(key, "claim", now, 1, events, "") for key in keys])
+        self._many("add_execution", [(key, self._recorded.digest, None, now, None) for key in keys])
+        self._many("add_wake", [(key, "claim", now, 1, last_seq, "") for key in keys])
 
-    def _move(self, keys: Sequence[bytes], seq: int, events: int) -> None:
+    def _move(self, keys: Sequence[bytes], seq: int, last_seq: int) -> None:
         now = _now()
-        self._many("move_wake", [("claim", now, seq + events, "", key, 1, seq) for key in keys])
+        self._many("move_wake", [("claim", now, last_seq, "", key, 1, seq) for key in keys])
 
     def _end(self, keys: Sequence[bytes], seq: int) -> None:
         now = _now()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,7 +19,6 @@ from flow_manager import bootstrap
 from flow_manager.api.server import ApiServer
 from flow_manager.settings import Settings
 
-READY = re.compile(r"listening on http://[^:]+:(\d+)")
 PATIENCE = 30.0
 
 
@@ -32,9 +31,9 @@ class Server:
 
 @contextlib.contextmanager
 def service(database: Path, *options: str) -> Iterator[Server]:
-    """`flow-manager serve` with the tasks of the workloads; it logs nothing but that it is ready."""
-    command = ["flow_manager", "serve", "--port", "0", "--database", str(database)]
-    with _started([*command, "--task-module", "benchmarks.flows", *options]) as server:
+    """`flow-manager serve` with the tasks of the workloads."""
+    command = ["flow_manager", "serve", "--database", str(database), "--task-module", "benchmarks.flows"]
+    with _started([*command, *options]) as server:
         yield server
 
 
@@ -46,30 +45,40 @@ def empty_route() -> Iterator[Server]:
 
 @contextlib.contextmanager
 def _started(module: Sequence[str]) -> Iterator[Server]:
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    with tempfile.NamedTemporaryFile("w+", prefix="flow-manager-bench-", suffix=".log") as log:
+    port = _free_port()
+    environment = {**os.environ, "FLOW_MANAGER_PORT": str(port)}
+    with tempfile.TemporaryFile(prefix="flow-manager-bench-", suffix=".log") as log:
         began = time.perf_counter()
         process = subprocess.Popen([sys.executable, "-m", *module], stderr=log, env=environment)
         try:
-            port = _port(Path(log.name), process, began + PATIENCE)
+            _await(port, process, began + PATIENCE)
             yield Server(port, process.pid, time.perf_counter() - began)
         finally:
             process.terminate()
             process.wait(PATIENCE)
 
 
-def _port(log: Path, process: subprocess.Popen[bytes], deadline: float) -> int:
+def _free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def _await(port: int, process: subprocess.Popen[bytes], deadline: float) -> None:
+    """Until it answers: any answer will do."""
     while time.perf_counter() < deadline and process.poll() is None:
-        found = READY.search(log.read_text(encoding="utf-8"))
-        if found:
-            return int(found[1])
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0) as sock:
+            sock.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            if sock.recv(16):
+                return
         time.sleep(0.01)
-    raise RuntimeError(f"the server did not get ready: {log.read_text(encoding='utf-8')}")
+    raise RuntimeError(f"the server did not get ready; exit code {process.poll()}")
 
 
 def main() -> None:
     """An empty JSON route on the service's own web server, with the same settings."""
-    settings = Settings(port=0)
+    settings = Settings.load({}, os.environ)
     bootstrap.configure_logging(settings)
     app = Flask(__name__)
 

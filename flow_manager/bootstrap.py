@@ -13,6 +13,7 @@ from flow_manager.api.server import ApiServer
 from flow_manager.engine.admission import EngineLimits
 from flow_manager.engine.clock import SystemClock
 from flow_manager.engine.native import NativeBackend
+from flow_manager.engine.orchestrator import FlowOrchestrator
 from flow_manager.engine.reading import ReadingBackend
 from flow_manager.errors import StoreReadOnly
 from flow_manager.observers.logs import LogObserver, set_up_logging
@@ -59,16 +60,9 @@ def open_backend(settings: Settings) -> NativeBackend:
     worker = TaskWorker(
         registry, threads=settings.task_threads, processes=processes, most_result=settings.max_result
     )
-    return NativeBackend(
-        store,
-        worker,
-        registry,
-        SystemClock(),
-        observers=[LogObserver()],
-        limits=EngineLimits(max_running=settings.max_running, max_waiting=settings.max_waiting),
-        most_input=settings.max_result,
-        die=die,
-    )
+    limits = EngineLimits(max_running=settings.max_running, max_waiting=settings.max_waiting)
+    orchestrator = FlowOrchestrator(store, worker, SystemClock(), [LogObserver()], limits)
+    return NativeBackend(orchestrator, registry, die, most_input=settings.max_result)
 
 
 def serve(settings: Settings) -> int:

@@ -79,7 +79,7 @@ class ResourceRoutes:
             {"execution_id": each.execution_id, "code": each.code, "detail": each.detail}
             for each in self._backend.violations()
         ]
-        return answer({"healthy": not violations, "violations": violations})
+        return answer({"sound": not violations, "violations": violations})
 
 
 def _task_type(each: TaskType) -> dict[str, Any]:

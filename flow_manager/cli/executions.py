@@ -14,7 +14,7 @@ from flow_manager.cli import output
 from flow_manager.cli.exits import ExitCode
 from flow_manager.cli.options import setting_options, settings_from
 from flow_manager.core.events import Event
-from flow_manager.core.states import ExecutionStatus
+from flow_manager.core.states import ExecutionStatus, WakeReason
 from flow_manager.core.view import View, format_time
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -98,7 +98,7 @@ def _show_view(view: View) -> None:
         ("ended", output.short_time(view.ended_at)),
     ]
     facts += [("label", f"{name}={value}") for name, value in view.labels.items()]
-    if view.wake is not None and not view.is_ended:
+    if view.wake is not None and view.wake.reason is not WakeReason.CLAIM and not view.is_ended:
         facts.append(("waits for", f"{view.wake.reason.value} {view.wake.detail}".strip()))
         facts.append(("due", format_time(view.wake.due_at)))
     if view.error is not None:

@@ -27,6 +27,13 @@ class SettingOption(click.Option):
     """An option whose environment twin is shown in its help, but read by `Settings.load`: so an
     error calls a setting by the name under which it was given."""
 
+    def get_help_extra(self, ctx: click.Context) -> Any:
+        """The default without the brackets that click puts around a text."""
+        extra = super().get_help_extra(ctx)
+        if isinstance(self.show_default, str):
+            extra["default"] = self.show_default
+        return extra
+
     def resolve_envvar_value(self, _ctx: click.Context) -> str | None:
         return None
 

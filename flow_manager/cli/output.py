@@ -83,7 +83,7 @@ def show_problems(name: str, text: str, problems: Sequence[Problem], severity: S
     """Problems of a file on standard error, each with the place it is about."""
     console = _console(error=True)
     for problem in problems:
-        console.print(excerpt(name, text, problem, severity))
+        console.print(excerpt(name, text, problem, severity), soft_wrap=True)
 
 
 def show_facts(facts: Sequence[tuple[str, Cell]]) -> None:

@@ -56,7 +56,7 @@ def run(ctx: click.Context, /, file: Path, input_text: str | None, **options: ob
 def _quieter_on_a_terminal(options: Mapping[str, object]) -> Mapping[str, object]:
     """Where the progress is shown, the log need not tell it again, unless it was asked to."""
     is_asked = options.get("log_level") is not None or "FLOW_MANAGER_LOG_LEVEL" in os.environ
-    return options if is_asked or not output.is_terminal() else {**options, "log_level": "warning"}
+    return options if is_asked or not output.is_terminal() else {**options, "log_level": "error"}
 
 
 def _read_input(text: str) -> Mapping[str, Any]:

@@ -104,7 +104,7 @@ class Checks:
             kind = task.name if task.type is None else task.type
             if kind not in task_types and NAME_PATTERN.fullmatch(kind):
                 path: Path = ("tasks", task.index, "name" if task.type is None else "type")
-                detail = f"no task is registered as {shown(kind)}"
+                detail = f"no task is registered as {shown(kind)}; name its module with --task-module"
                 self._errors.add(path, "unknown-task", detail, like=(kind, task_types.keys()))
 
     def _read_conditions(self, conditions: list[Any]) -> None:

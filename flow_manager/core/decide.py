@@ -66,17 +66,29 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     action: Action
 
 
+class Loss(msgspec.Struct, frozen=True):
+    """How the worker of an open attempt was lost, and whether the task may be to blame."""
+
+    reason: str
+    blame: bool = True
+
+
+WORKER_DIED: Final = Loss("the worker died before the result was stored")
+
+
 class Circumstances(msgspec.Struct, frozen=True, gc=False):
     """What a decision may know beyond the flow and its history.
 
     `chance` is a random number in [0, 1); `task_types` are the types whose code is at hand.
     Where no attempt may start (the service is stopping, or full), the execution is due again.
+    `loss` tells of an attempt that is open though nobody runs it.
     """
 
     now: datetime
     chance: float
     task_types: Container[str]
     may_start: bool = True
+    loss: Loss = WORKER_DIED
 
 
 _evaluator = ConditionEvaluator()
@@ -130,12 +142,12 @@ def _after_attempt(flow: Flow, view: View, given: Circumstances) -> Decision:
 def _after_interruption(flow: Flow, view: View, given: Circumstances) -> Decision:
     """An attempt is open though nobody runs it: its worker died."""
     task = flow.tasks[view.task]
-    reason = "the worker died before the result was stored"
+    reason = given.loss.reason
     if task.on_lost == "unknown":
         error = TaskError("task.lost", f"{reason}; whether the task took effect is unknown", retryable=False)
         lost = AttemptEnded(given.now, task.name, view.run, view.attempt, "unknown", reason, None, error)
         return Decision((lost,), DecideAgain())
-    gone = AttemptLost(given.now, task.name, view.run, view.attempt, reason)
+    gone = AttemptLost(given.now, task.name, view.run, view.attempt, reason, given.loss.blame)
     return Decision((gone,), DecideAgain())
 
 

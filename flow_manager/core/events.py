@@ -51,12 +51,14 @@ class AttemptEnded(_Event, frozen=True, tag="attempt_ended"):
 
 
 class AttemptLost(_Event, frozen=True, tag="attempt_lost"):
-    """The worker died, or lost its claim, after the attempt began and before its result was stored."""
+    """The worker died, or lost its claim, after the attempt began and before its result was stored.
+    `blame` says whether the task may have caused it, so that it counts towards quarantine."""
 
     task: str
     run: int = 1
     attempt: int = 1
     reason: str = ""
+    blame: bool = True
 
 
 class AttemptReleased(_Event, frozen=True, tag="attempt_released"):

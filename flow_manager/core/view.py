@@ -103,7 +103,7 @@ class View:
     failures: int = 0
     """Attempts of the current run that failed; lost ones do not count."""
     losses: int = 0
-    """Attempts of the current run that were lost."""
+    """Attempts of the current run that were lost, perhaps by the task's own doing."""
     run_started_at: datetime | None = None
     retry_due_at: datetime | None = None
     routed_by_failure: bool = False
@@ -194,7 +194,7 @@ def _attempt_lost(view: View, event: AttemptLost) -> None:
     entry = view.attempts[-1]
     entry.ended_at, entry.status, entry.message = event.at, "lost", event.reason
     entry.error = TaskError("task.lost", event.reason)
-    view.losses += 1
+    view.losses += event.blame
     view.phase = Phase.ATTEMPT_LOST
 
 

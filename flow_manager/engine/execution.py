@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from flow_manager.core.decide import (
+    WORKER_DIED,
     Action,
     Circumstances,
     DecideAgain,
     Finish,
+    Loss,
     Park,
     RunAttempt,
     deadline_of,
@@ -54,14 +56,17 @@ class Surroundings(Protocol):
 class ClaimedExecution:
     """An execution that belongs to this engine: its flow, its view, and the claim to write to it."""
 
-    __slots__ = ("_around", "_attempting", "_pending", "claim", "flow", "view")
+    __slots__ = ("_around", "_attempting", "_loss", "_pending", "claim", "flow", "view")
 
-    def __init__(self, flow: Flow, view: View, claim: Claim, around: Surroundings) -> None:
+    def __init__(
+        self, flow: Flow, view: View, claim: Claim, around: Surroundings, loss: Loss = WORKER_DIED
+    ) -> None:
         self.flow = flow
         self.view = view
         self.claim = claim
         self._around = around
         self._pending: list[Event] = []
+        self._loss = loss
         self._attempting: asyncio.Task[object] | None = None
 
     async def drive(self, action: Action | None = None) -> Wake | None:
@@ -95,6 +100,7 @@ class ClaimedExecution:
         try:
             result = await self._around.worker.run(self._order(task))
         except asyncio.CancelledError:
+            self._loss = Loss("the service stopped before the attempt had ended", blame=False)
             return task.on_lost == "unknown"
         finally:
             self._attempting = None
@@ -105,6 +111,7 @@ class ClaimedExecution:
                 task.name,
                 result.message,
             )
+            self._loss = Loss(result.message)
             return True  # the attempt stays open, which is what a lost one looks like to a decision
         view = self.view
         self._note(
@@ -146,7 +153,11 @@ class ClaimedExecution:
     def _circumstances(self) -> Circumstances:
         around = self._around
         return Circumstances(
-            around.clock.now(), random.random(), around.worker.task_types, around.may_start_attempts
+            around.clock.now(),
+            random.random(),
+            around.worker.task_types,
+            around.may_start_attempts,
+            self._loss,
         )
 
     async def _commit(self, action: Action) -> None:

@@ -7,94 +7,93 @@ back once; everything that only reads goes to the store's own connections and ne
 from __future__ import annotations
 
 import asyncio
+import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
-from datetime import datetime, timedelta
-from typing import Any, Final, Protocol
+from datetime import timedelta
+from typing import Any, Final
 
 from flow_manager.core.definition import Flow
 from flow_manager.core.events import Event
 from flow_manager.core.values import find_fault
 from flow_manager.core.view import View
-from flow_manager.engine.admission import EngineLimits
 from flow_manager.engine.following import Followers
 from flow_manager.engine.orchestrator import FlowOrchestrator
 from flow_manager.engine.reading import ReadingBackend, TaskCatalogue
 from flow_manager.engine.watchdog import Watchdog
 from flow_manager.errors import InvalidRequest, OutcomeUnknown, Problem, ShuttingDown
 from flow_manager.ports.backend import Health
-from flow_manager.ports.clock import Clock
-from flow_manager.ports.observer import Observer
-from flow_manager.ports.store import Store
-from flow_manager.ports.worker import Worker
+
+log = logging.getLogger(__name__)
 
 START_PATIENCE: Final = 10.0
 """Seconds to wait for a start to become durable; after that its outcome is called unknown."""
+START_LOOK: Final = 0.02
+"""Seconds between two looks whether a start is durable."""
+MOST_INPUT: Final = 256 << 10
 DEFAULT_GRACE: Final = timedelta(seconds=30)
 HEALTH_AGE: Final = 1.0
 """Seconds for which a count of the open executions is good enough for health."""
 
 
-class BoundStore(Store, Protocol):
-    """A store that answers on a loop."""
-
-    def bind(
-        self, loop: asyncio.AbstractEventLoop, now: datetime, die: Callable[[BaseException], None]
-    ) -> None:
-        """Make due what an earlier process had claimed, and begin to write. `die` is called, from
-        any thread, with a fault after which the process must not go on."""
-
-
 class NativeBackend(ReadingBackend):
-    """Implements `ports.backend.Backend` on a store, with a worker for the task bodies."""
+    """Implements `ports.backend.Backend`. It opens the orchestrator's store, and closes it.
+
+    `most_input` bounds the input of an execution, in bytes of JSON; `die` is called, from any
+    thread, with a fault after which the process must not go on."""
 
     def __init__(
         self,
-        store: BoundStore,
-        worker: Worker,
+        orchestrator: FlowOrchestrator,
         catalogue: TaskCatalogue,
-        clock: Clock,
-        *,
-        observers: Sequence[Observer] = (),
-        limits: EngineLimits | None = None,
-        most_input: int = 256 << 10,
         die: Callable[[BaseException], None],
+        most_input: int = MOST_INPUT,
     ) -> None:
-        super().__init__(store, catalogue)
-        self._store = store
-        self._worker = worker
-        self._clock = clock
+        super().__init__(orchestrator.store, catalogue)
+        self._orchestrator = orchestrator
+        self._store = orchestrator.store
         self._most_input = most_input
+        self._die = die
         self._followers = Followers()
-        self._open = _Remembered(HEALTH_AGE, store.open_executions)
-        self._drained = threading.Event()
-        self._closed = False
-        self._closing = threading.Lock()
+        orchestrator.observe(self._followers)
+        self._open = _Remembered(HEALTH_AGE, self._store.open_executions)
         self._hurry = asyncio.Event()
+        self._closing = threading.Lock()
+        self._is_drained = False
+        self._is_closed = False
         self._loop = asyncio.new_event_loop()
-        self._orchestrator = FlowOrchestrator(
-            store, worker, clock, (self._followers, *observers), limits or EngineLimits()
-        )
         self._watchdog = Watchdog(self._loop)
-        store.bind(self._loop, clock.now(), die)
-        self._thread = threading.Thread(
-            target=self._run, args=(die,), name="flow-manager-engine", daemon=True
-        )
+        self._thread = threading.Thread(target=self._run, name="flow-manager-engine", daemon=True)
         self._thread.start()
+        self._await(self._begin())
 
-    def _run(self, die: Callable[[BaseException], None]) -> None:
+    def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.call_soon(self._orchestrator.run_loops)
         self._watchdog.start()
         try:
-            self._loop.run_forever()
+            while not self._turn():
+                pass
         except BaseException as error:  # the edge of the loop: without its engine the process must not go on
-            die(error)
+            self._die(error)
         finally:
             self._loop.close()
+
+    def _turn(self) -> bool:
+        """Turn the loop until it is stopped. False if a task's own task left it by `sys.exit` or the
+        like, which asyncio hands on to whoever turns the loop: that must not end the engine."""
+        try:
+            self._loop.run_forever()
+        except (SystemExit, KeyboardInterrupt) as error:
+            log.warning("something that a task started on the loop raised %r; going on", error)
+            return False
+        return True
+
+    async def _begin(self) -> None:
+        await self._store.open(self._orchestrator.clock.now(), self._die)
+        self._orchestrator.run_loops()
 
     # -- executing
 
@@ -126,20 +125,22 @@ class NativeBackend(ReadingBackend):
         fault = find_fault(input, self._most_input)
         if fault is not None:
             where = "#/input" + fault.pointer[1:]
-            problem = Problem(where, fault.code.rpartition(".")[2].replace("_", "-"), fault.detail)
+            code = "too-large" if fault.code == "limit.output_size" else "not-plain"
+            problem = Problem(where, code, fault.detail)
             raise InvalidRequest("the input of the execution cannot be accepted", [problem])
 
     def _answer(self, reply: _Reply, wait: timedelta | None) -> View:
-        patience = None if wait is None else wait.total_seconds()
-        view = reply.take(max(patience or 0.0, START_PATIENCE) if reply.execution_id is None else patience)
-        if view is not None:
-            return view
-        execution_id = reply.execution_id
+        is_bounded = wait is not None and reply.waits
+        view = reply.take(wait.total_seconds() if wait is not None and is_bounded else START_PATIENCE)
+        execution_id = reply.await_start(START_PATIENCE)
         if execution_id is None:
             raise OutcomeUnknown("the start was not confirmed in time; whether it happened is not known")
-        if not reply.waits:
-            return self.describe(execution_id)
-        self._call(self._orchestrator.forget, execution_id)
+        if view is None and wait is None and not reply.is_left:
+            view = reply.take(None)
+        if view is not None:
+            return view
+        if reply.waits:
+            self._call(self._orchestrator.forget, execution_id)
         return self.describe(execution_id)
 
     def _call(self, function: Callable[..., None], *arguments: object) -> None:
@@ -164,9 +165,9 @@ class NativeBackend(ReadingBackend):
         """Accept nothing more; let running attempts end within `grace` and answer everybody who
         waits. Reading goes on until `close`."""
         with self._closing:
-            if not self._drained.is_set():
+            if not self._is_drained:
+                self._is_drained = True
                 self._await(self._orchestrator.drain(grace, self._hurry))
-                self._drained.set()
 
     def hurry(self) -> None:
         """End the grace of a drain that is under way, or will be."""
@@ -175,16 +176,16 @@ class NativeBackend(ReadingBackend):
     def close(self, grace: timedelta | None = None) -> None:
         self.drain(DEFAULT_GRACE if grace is None else grace)
         with self._closing:
-            if self._closed:
+            if self._is_closed:
                 return
-            self._closed = True
+            self._is_closed = True
             self._watchdog.stop()
-            self._await(self._worker.stop())
-            self._await(self._stop_store())
+            self._await(self._stop())
             self._call(self._loop.stop)
             self._thread.join()
 
-    async def _stop_store(self) -> None:
+    async def _stop(self) -> None:
+        await self._orchestrator.worker.stop()
         await self._store.stop()
 
     def _await(self, work: Coroutine[Any, Any, None]) -> None:
@@ -195,11 +196,12 @@ class NativeBackend(ReadingBackend):
 class _Reply:
     """The other end of `execute`: told by the orchestrator, read by the caller's thread."""
 
-    __slots__ = ("_answers", "execution_id", "waits")
+    __slots__ = ("_answers", "execution_id", "is_left", "waits")
 
     def __init__(self, *, waits: bool) -> None:
         self.waits = waits
         self.execution_id: str | None = None
+        self.is_left = False
         self._answers: queue.SimpleQueue[View | Exception | None] = queue.SimpleQueue()
 
     def started(self, execution_id: str) -> bool:
@@ -211,8 +213,8 @@ class _Reply:
     def ended(self, view: View) -> None:
         self._answers.put(view)
 
-    def left(self, execution_id: str) -> None:
-        self.execution_id = execution_id
+    def left(self, _execution_id: str) -> None:
+        self.is_left = True
         self._answers.put(None)
 
     def failed(self, error: Exception) -> None:
@@ -227,6 +229,14 @@ class _Reply:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def await_start(self, patience: float) -> str | None:
+        """The id of the execution, as soon as its start is durable. Hardly ever waits: only a store
+        that stalls answers later than the caller's own patience."""
+        deadline = time.monotonic() + patience
+        while self.execution_id is None and time.monotonic() < deadline:
+            time.sleep(START_LOOK)
+        return self.execution_id
 
 
 class _Promise:

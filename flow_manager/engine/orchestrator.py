@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 import msgspec
 from uuid_utils import uuid7
 
-from flow_manager.core.decide import Action, Circumstances
+from flow_manager.core.decide import WORKER_DIED, Action, Circumstances, Loss
 from flow_manager.core.definition import Flow
 from flow_manager.core.events import Event, ExecutionStarted, decode_event
 from flow_manager.core.parser import FlowParser
@@ -40,6 +40,7 @@ from flow_manager.ports.worker import Worker
 
 log = logging.getLogger(__name__)
 
+IN_DOUBT: Final = Loss("whether the result was stored was not known", blame=False)
 RELEASE_PATIENCE: Final = 5.0
 """Seconds for writing down what a drain releases."""
 
@@ -74,12 +75,24 @@ class FlowOrchestrator:
         self._waiters: dict[str, Waiter] = {}
         self._flows: DigestCache[Flow] = DigestCache()
         self._parser = FlowParser()
-        self._poller = Poller(store, clock, self._admission, self._running.__len__, self._take_up)
-        self._rescuer = Rescuer(store, clock, self._running)
+        self.poller = Poller(
+            store, clock, self._admission, self._running.__len__, self._take_up, self._note_failure
+        )
+        self.rescuer = Rescuer(store, clock, self._running)
         self._loops: list[asyncio.Task[None]] = []
+        self._doubtful: set[str] = set()
         self._draining = False
 
     # -- what an execution needs of its surroundings
+
+    @property
+    def running(self) -> int:
+        """How many executions are worked on."""
+        return len(self._running)
+
+    def observe(self, observer: Observer) -> None:
+        """Tell one more observer."""
+        self._observers = (*self._observers, observer)
 
     @property
     def is_draining(self) -> bool:
@@ -140,7 +153,7 @@ class FlowOrchestrator:
                 )
             )
         except Exception as error:  # the edge of a start: its caller is told whatever it was
-            self._note_failure(error)
+            self._note_failure(error, execution_id)
             waiter.failed(error)
             return
         except asyncio.CancelledError:
@@ -154,11 +167,12 @@ class FlowOrchestrator:
             self._waiters[execution_id] = waiter
         await self._drive(ClaimedExecution(flow, view, claim, self), action)
 
-    def _note_failure(self, error: Exception) -> None:
+    def _note_failure(self, error: Exception, execution_id: str = "") -> None:
         if isinstance(error, StoreFull):
             self.store_was_full()
         if isinstance(error, OutcomeUnknown):
-            self._rescuer.suspect()
+            self._doubtful.add(execution_id)
+            self.rescuer.suspect()
 
     def _circumstances(self, has_place: bool) -> Circumstances:
         return Circumstances(self.clock.now(), 0.0, self.worker.task_types, has_place and not self._draining)
@@ -178,7 +192,7 @@ class FlowOrchestrator:
         if self._running.get(execution_id) is task:
             del self._running[execution_id]
         if self._admission.waiting:
-            self._poller.nudge()
+            self.poller.nudge()
 
     async def _drive(self, execution: ClaimedExecution, action: Action | None) -> None:
         """The edge of an execution: whatever goes wrong inside stops this one and no other."""
@@ -192,7 +206,8 @@ class FlowOrchestrator:
         except OutcomeUnknown as error:
             # Whoever waits for it goes on waiting: the rescuer makes it due again.
             log.warning("whether a step of execution %s was recorded is not known: %s", execution_id, error)
-            self._rescuer.suspect()
+            self._note_failure(error, execution_id)
+            await self._tell_if_ended(execution_id)
         except Exception as error:
             log.exception("execution %s cannot go on", execution_id)
             await self._set_aside(execution.claim, f"{type(error).__name__}: {error}")
@@ -208,9 +223,19 @@ class FlowOrchestrator:
             if waiter is not None:
                 waiter.ended(execution.view)
         elif wake.reason in FOR_AN_OPERATOR or self._draining:
+            if wake.reason is WakeReason.CODE:
+                log.warning(
+                    "execution %s waits for a start with the code of task %s", execution_id, wake.detail
+                )
             self._dismiss(execution_id)
         else:
-            self._poller.nudge()
+            self.poller.nudge()
+
+    async def _tell_if_ended(self, execution_id: str) -> None:
+        """The step in doubt may have been the last one."""
+        view = await asyncio.get_running_loop().run_in_executor(None, self.store.describe, execution_id)
+        if view.is_ended and execution_id in self._waiters:
+            self._waiters.pop(execution_id).ended(view)
 
     def _dismiss(self, execution_id: str) -> None:
         waiter = self._waiters.pop(execution_id, None)
@@ -231,7 +256,7 @@ class FlowOrchestrator:
     def run_loops(self) -> None:
         """Start looking for due executions, and for stray ones."""
         loop = asyncio.get_running_loop()
-        self._loops = [loop.create_task(self._poller.run()), loop.create_task(self._rescuer.run())]
+        self._loops = [loop.create_task(self.poller.run()), loop.create_task(self.rescuer.run())]
 
     def _take_up(self, claimed: Claimed) -> None:
         self._spawn(claimed.claim.execution_id, self._resume(claimed))
@@ -247,7 +272,9 @@ class FlowOrchestrator:
             log.error("what is stored of execution %s cannot be read: %s", claim.execution_id, error)
             await self._set_aside(claim, f"its stored history cannot be read: {error}")
             return
-        await self._drive(ClaimedExecution(flow, view, claim, self), None)
+        loss = IN_DOUBT if claim.execution_id in self._doubtful else WORKER_DIED
+        self._doubtful.discard(claim.execution_id)
+        await self._drive(ClaimedExecution(flow, view, claim, self, loss), None)
 
     def _flow(self, claimed: Claimed) -> Flow:
         flow = self._flows.get(claimed.digest)
@@ -262,7 +289,7 @@ class FlowOrchestrator:
         """Start nothing more; let running attempts end within `grace` (or until `hurry` is set)
         and record their results; then release the rest without spending an attempt."""
         self._draining = True
-        self._poller.stop()
+        self.poller.stop()
         if self._loops:
             poller, rescuer = self._loops
             rescuer.cancel()

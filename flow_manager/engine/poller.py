@@ -22,7 +22,8 @@ LONGEST_NAP: Final = 1.0
 
 
 class Poller:
-    """`running` counts the executions that are worked on; `resume` takes one up."""
+    """`running` counts the executions that are worked on; `resume` takes one up; `failed` is told why
+    a look failed."""
 
     def __init__(
         self,
@@ -31,12 +32,14 @@ class Poller:
         admission: Admission,
         running: Callable[[], int],
         resume: Callable[[Claimed], None],
+        failed: Callable[[Exception], None],
     ) -> None:
         self._store = store
         self._clock = clock
         self._admission = admission
         self._running = running
         self._resume = resume
+        self._failed = failed
         self._nudged = asyncio.Event()
         self._stopping = False
 
@@ -56,6 +59,7 @@ class Poller:
                 nap = await self.look()
             except FlowManagerError as error:  # the store says no; the next look may work
                 log.warning("looking for due executions failed, trying again: %s", error)
+                self._failed(error)
                 nap = LONGEST_NAP
             if nap > 0 and not self._stopping:
                 with contextlib.suppress(TimeoutError):

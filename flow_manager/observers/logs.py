@@ -138,7 +138,7 @@ def _level(event: Event) -> int:
     if isinstance(event, AttemptEnded):
         return logging.INFO if event.outcome == "success" else logging.WARNING
     if isinstance(event, ExecutionEnded):
-        return logging.INFO if event.error is None else logging.ERROR
+        return logging.INFO if event.error is None else logging.WARNING
     return _LEVELS.get(type(event), logging.INFO)
 
 
@@ -168,7 +168,11 @@ class JsonFormatter(logging.Formatter):
         try:
             return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
         except orjson.JSONEncodeError:  # text that is no UTF-8, or a value without end
-            return orjson.dumps({name: ascii(value) for name, value in line.items()}).decode()
+            return orjson.dumps({name: _storable(value) for name, value in line.items()}).decode()
+
+
+def _storable(value: object) -> str:
+    return str(value).encode("utf-8", "backslashreplace").decode()
 
 
 class TextFormatter(logging.Formatter):

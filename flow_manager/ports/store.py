@@ -15,7 +15,7 @@ What must always be true:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -108,6 +108,10 @@ class Reader(Protocol):
 
 class Store(Reader, Protocol):
     """The writing side. It belongs to the loop that opened it."""
+
+    async def open(self, now: datetime, die: Callable[[BaseException], None]) -> None:
+        """Make due what earlier processes had claimed, and begin to write, for the running loop.
+        `die` is called, from any thread, with a fault after which the process must not go on."""
 
     def start(self, new: NewExecution) -> Awaitable[Claim]:
         """Create an execution."""

@@ -9,31 +9,42 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, Protocol, TypeVar
 
-from flow_manager.errors import StoreError, StoreFull
+from flow_manager.errors import (
+    FlowManagerError,
+    OutcomeUnknown,
+    ShuttingDown,
+    StoreError,
+    StoreFull,
+    StoreLocked,
+)
 
 MOST_PER_BATCH: Final = 256
 """Commands per transaction: beyond this a sync is shared by enough of them (measured: no gain past 128)."""
+STOP_PATIENCE: Final = 5.0
+"""Seconds for which a stopping journal goes on waiting for somebody else's lock."""
 
 Command = TypeVar("Command")
+Written = TypeVar("Written", contravariant=True)
 
 
-class Ledger(Protocol[Command]):
+class Ledger(Protocol[Written]):
     """The connection as the journal sees it. Only the writer thread calls it."""
 
-    def write(self, batch: Sequence[Command]) -> list[Any]:
-        """Apply a batch in one transaction and sync it; the answers in the same order. Raises a
-        `StoreError` if nothing was written: `StoreFull`, or the fault of an item (which is then
-        found by writing one by one). Anything else that it raises ends the process: what became
-        of the batch is then not known."""
+    def write(self, batch: Sequence[Written]) -> list[Any]:
+        """Apply a batch in one transaction and sync it; the answers in the same order.
 
-    def idle(self) -> None:
-        """Called when nothing is queued."""
+        Raises a `StoreError` if nothing was written: `StoreLocked` (somebody else is writing, and
+        was waited for a moment), `StoreFull`, or the fault of an item, which is then found by
+        writing one by one. Anything else that it raises ends the process: what became of the
+        batch is then not known."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Tidy up. Whatever it raises ends the process."""
 
 
 class _Queued(Generic[Command]):
@@ -46,7 +57,12 @@ class _Queued(Generic[Command]):
 
 
 class Journal(Generic[Command]):
-    """Commands go in from one asyncio loop; their futures settle there after the sync."""
+    """Commands go in from one asyncio loop; their futures settle there after the sync.
+
+    `die` is called on the writer's thread with the fault after which the process must not go on.
+    Should it return, whatever was under way is answered with `OutcomeUnknown`, and nothing more
+    is accepted.
+    """
 
     def __init__(
         self,
@@ -59,21 +75,26 @@ class Journal(Generic[Command]):
         self._die = die
         self._urgent: deque[_Queued[Command]] = deque()
         self._queue: deque[_Queued[Command]] = deque()
+        self._batch: list[_Queued[Command]] = []
         self._wake = threading.Semaphore(0)
         self._asleep = False
-        self._stopping = False
+        self._refusal: FlowManagerError | None = None
+        self._wait_until = float("inf")
         self._thread = threading.Thread(target=self._run, name="flow-manager-journal", daemon=True)
         self._thread.start()
 
     def submit(self, command: Command, *, urgent: bool) -> asyncio.Future[Any]:
         """Queue a command. Urgent ones (the engine's own steps) go first, so that a storm of new
         work cannot starve what is under way. Call from the loop only."""
-        queued = _Queued(command, self._loop.create_future())
-        (self._urgent if urgent else self._queue).append(queued)
+        future: asyncio.Future[Any] = self._loop.create_future()
+        if self._refusal is not None:
+            future.set_exception(_another(self._refusal))
+            return future
+        (self._urgent if urgent else self._queue).append(_Queued(command, future))
         if self._asleep:
             self._asleep = False
             self._wake.release()
-        return queued.future
+        return future
 
     @property
     def backlog(self) -> int:
@@ -81,8 +102,10 @@ class Journal(Generic[Command]):
         return len(self._urgent) + len(self._queue)
 
     async def stop(self) -> None:
-        """Write what is queued, then end the thread and close the ledger."""
-        self._stopping = True
+        """Accept nothing more, write what is queued, then end the thread and close the ledger."""
+        if self._refusal is None:
+            self._refusal = ShuttingDown("the store has been closed; nothing was written")
+        self._wait_until = time.monotonic() + STOP_PATIENCE
         self._wake.release()
         await self._loop.run_in_executor(None, self._thread.join)
 
@@ -92,19 +115,20 @@ class Journal(Generic[Command]):
                 pass
             self._ledger.close()
         except BaseException as error:  # the edge of the loop: without its writer the process must not go on
+            self._refusal = StoreError(f"the store has failed and must be opened again: {error}")
             self._die(error)
+            self._loop.call_soon_threadsafe(self._give_up, error)
 
     def _turn(self) -> bool:
-        batch = self._take()
+        self._batch = batch = self._take()
         if batch:
             self._write(batch)
             self._loop.call_soon_threadsafe(_settle, batch)
             return True
-        if self._stopping:
+        if self._refusal is not None:
             return False
-        self._ledger.idle()
         self._asleep = True
-        if not (self._urgent or self._queue or self._stopping):
+        if not (self._urgent or self._queue or self._refusal):
             self._wake.acquire()
         self._asleep = False
         return True
@@ -118,11 +142,10 @@ class Journal(Generic[Command]):
 
     def _write(self, batch: list[_Queued[Command]]) -> None:
         try:
-            answers = self._ledger.write([queued.command for queued in batch])
+            answers = self._write_unlocked(batch)
         except StoreError as error:
-            if len(batch) == 1 or isinstance(error, StoreFull):
-                for queued in batch:
-                    queued.answer = error
+            if len(batch) == 1 or isinstance(error, StoreFull | StoreLocked):
+                _answer_all(batch, error)
             else:
                 for queued in batch:
                     self._write([queued])
@@ -130,13 +153,43 @@ class Journal(Generic[Command]):
         for queued, answer in zip(batch, answers, strict=True):
             queued.answer = answer
 
+    def _write_unlocked(self, batch: list[_Queued[Command]]) -> list[Any]:
+        """Wait for somebody else's lock as long as it takes: callers watch their own deadlines, and
+        only a journal that is stopping gives up."""
+        commands = [queued.command for queued in batch]
+        while True:
+            try:
+                return self._ledger.write(commands)
+            except StoreLocked:
+                if time.monotonic() >= self._wait_until:
+                    raise
 
-def _settle(batch: list[_Queued[Any]]) -> None:
+    def _give_up(self, error: BaseException) -> None:
+        """`die` has let the process live: leave nobody waiting."""
+        _answer_all(self._batch, OutcomeUnknown(f"whether this was written is not known: {error}"))
+        rest = [*self._urgent, *self._queue]
+        _answer_all(rest, self._refusal)
+        _settle([*self._batch, *rest])
+
+
+def _answer_all(batch: Sequence[_Queued[Any]], error: BaseException | None) -> None:
+    for queued in batch:
+        queued.answer = error
+
+
+def _settle(batch: Sequence[_Queued[Any]]) -> None:
     for queued in batch:
         future = queued.future
         if future.done():
             continue
-        if isinstance(queued.answer, BaseException):
-            future.set_exception(queued.answer)
+        if isinstance(queued.answer, FlowManagerError):
+            future.set_exception(_another(queued.answer))
         else:
             future.set_result(queued.answer)
+
+
+def _another(error: FlowManagerError) -> FlowManagerError:
+    """An exception of the same kind for each who waits: a traceback belongs to one of them."""
+    another = type(error)(*error.args)
+    another.__cause__ = error.__cause__
+    return another

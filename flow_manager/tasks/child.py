@@ -198,7 +198,8 @@ def _plain(value: object) -> Any:
 
 def _exit(error: SystemExit) -> NoReturn:
     """End at once: threads that a body has left behind would hold up an ordinary end."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
     code = error.code
+    if isinstance(code, str):
+        sys.stderr.write(f"{code}\n")
+    sys.stderr.flush()
     os._exit(code & 0xFF if isinstance(code, int) else 0 if code is None else 1)

@@ -58,7 +58,8 @@ class Child:
         self._orders = self._process.stdin.fileno()
         self._answers = self._process.stdout.fileno()
         self._most_message = most_message
-        self._prepared: set[Source] = set()
+        self.has_answered = False
+        """Whether it has been of use before: one that has may since have died while it waited."""
         self._lock = threading.Lock()
         self._owner: object | None = None
         self._is_over = False
@@ -73,13 +74,9 @@ class Child:
 
     def prepare(self, task_type: str, source: Source) -> str:
         """Have it find a task; the answer is what went wrong. Raises what `_ask` raises."""
-        if source in self._prepared:
-            return ""
         ready = self._ask(Prepare(task_type, source), until=time.monotonic() + START_PATIENCE)
-        problem = ready.problem if isinstance(ready, Ready) else "the process answered something else"
-        if not problem:
-            self._prepared.add(source)
-        return problem
+        self.has_answered = True
+        return ready.problem if isinstance(ready, Ready) else "the process answered something else"
 
     def run(self, request: Run) -> Ended:
         """Have it run one attempt. Raises what `_ask` raises."""

@@ -27,6 +27,7 @@ KILL_PATIENCE: Final = 5.0
 """Seconds between asking a child to end and ending it."""
 STOP_PATIENCE: Final = 2.0
 """Seconds for all threads of a stopped pool to end, when their children have been killed."""
+CANCELLED: Final = "the attempt was cancelled before its body started"
 MESSAGE_ROOM: Final = 1 << 20
 """Bytes of a message beside the data of a result: texts, and the lines of a log."""
 
@@ -98,16 +99,24 @@ class ChildBody(Job):
         self._child: Child | None = None
 
     def work(self) -> AttemptResult:
+        result = None
         try:
-            child = self._pool.take()
+            while result is None and not self.is_left:
+                result = self._work_with(self._pool.take())
         except (OSError, ValueError) as error:
             return not_started(f"no process could be started for the task body: {error}")
+        return result or not_started(CANCELLED)
+
+    def _work_with(self, child: Child) -> AttemptResult | None:
+        """The result; or None if the child turns out to have died while it waited for work."""
         child.own(self)
         self._child = child
+        was_waiting = child.has_answered
         try:
             result, is_last = self._talk(child)
         except (EOFError, BrokenPipeError):
-            return self._gone(_manner(self._pool.give_up(child)))
+            manner = _manner(self._pool.give_up(child))
+            return None if was_waiting and self.started_at is None else self._gone(manner)
         except (TooLong, msgspec.DecodeError) as error:
             self._pool.give_up(child)
             return unreadable(f"the process of the task body sent what is not a result: {error}")
@@ -125,7 +134,7 @@ class ChildBody(Job):
         if problem:
             return not_started(problem), False
         if self.is_left:
-            return not_started("cancelled before it started"), False
+            return not_started(CANCELLED), False
         self.started_at = time.monotonic()
         ended = child.run(request)
         return ended.result, ended.is_last

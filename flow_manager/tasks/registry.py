@@ -132,10 +132,11 @@ def check_name(name: object) -> None:
         raise TaskRegistrationError(f'{called} needs a name: @register_task("name")')
     if not isinstance(name, str) or not NAME_PATTERN.fullmatch(name):
         raise TaskRegistrationError(
-            f"{name!r} cannot name a task: up to 128 letters, digits, '_', '.' and '-', starting with a letter"
+            f"{name!r} is no name for a task: it has up to 128 letters, digits, '_', '.' and '-', "
+            "a letter first"
         )
     if name == END:
-        raise TaskRegistrationError(f"{END!r} cannot name a task: it is where flows end")
+        raise TaskRegistrationError(f"{END!r} is no name for a task: it is where flows end")
 
 
 def as_task(name: str, task: object) -> RegisteredTask:

@@ -16,7 +16,7 @@ from collections import deque
 from typing import Final
 
 from flow_manager.ports.worker import AttemptResult
-from flow_manager.tasks.outcome import from_timeout, not_started
+from flow_manager.tasks.outcome import from_exception, from_timeout, not_started
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ class ThreadPool:
 
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         while (job := self._jobs.get()) is not None:
-            self._ended.append((job, None if job.is_left else job.work()))
+            self._ended.append((job, self._done(job)))
             del job  # or an idle thread would keep the last result alive
             if not self._has_told:
                 self._has_told = True
@@ -138,6 +138,14 @@ class ThreadPool:
                     loop.call_soon_threadsafe(self._collect)
                 except RuntimeError:  # the loop is closed: nobody is left to be told
                     return
+
+    def _done(self, job: Job) -> AttemptResult | None:
+        """The edge of a thread: a fault of ours must neither end it nor leave somebody waiting."""
+        try:
+            return None if job.is_left else job.work()
+        except BaseException as error:
+            log.exception("an attempt could not be worked on")
+            return from_exception(error)
 
     def _collect(self) -> None:
         self._has_told = False  # first, so that a job that ends from here on wakes the loop again

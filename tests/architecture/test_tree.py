@@ -23,6 +23,8 @@ DOORS = {
         "FlowOrchestrator": "flow_manager.engine.orchestrator",
     },
     "task_executor": {
+        "PermanentTaskError": "flow_manager.core.results",
+        "RetryTask": "flow_manager.core.results",
         "TaskExecutor": "flow_manager.tasks.executor",
         "TaskRegistry": "flow_manager.tasks.registry",
         "register_task": "flow_manager.tasks.registry",

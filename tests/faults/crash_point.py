@@ -20,8 +20,10 @@ from typing import Any
 from flow_manager import bootstrap
 from flow_manager.core.parser import FlowParser
 from flow_manager.core.states import Wake
+from flow_manager.engine.admission import EngineLimits
 from flow_manager.engine.clock import SystemClock
 from flow_manager.engine.native import NativeBackend
+from flow_manager.engine.orchestrator import FlowOrchestrator
 from flow_manager.ports.store import Claim, Claimed, NewExecution, Step
 from flow_manager.ports.worker import AttemptOrder, AttemptResult, Worker
 from flow_manager.settings import Settings
@@ -102,9 +104,10 @@ def open_backend(database: Path, registry: TaskRegistry, boundary: Boundary) -> 
         registry, threads=2, processes=ProcessPool(registry, size=1, most_result=1 << 18), most_result=1 << 18
     )
     store = CrashingStore(database, boundary)
-    return NativeBackend(
-        store, CrashingWorker(worker, boundary), registry, SystemClock(), die=lambda _: os._exit(74)
+    orchestrator = FlowOrchestrator(
+        store, CrashingWorker(worker, boundary), SystemClock(), [], EngineLimits()
     )
+    return NativeBackend(orchestrator, registry, lambda _: os._exit(74))
 
 
 def main(database: Path, journal: str, last: int) -> None:

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import queue
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-import apsw
 import msgspec
 
-from flow_manager.core.events import Event, decode_event
-from flow_manager.core.states import STATUS_OF, ExecutionStatus, Wake, WakeReason
+from flow_manager.core.events import Event, ExecutionEnded, decode_event
+from flow_manager.core.states import ENDED, STATUS_OF, ExecutionStatus, Wake, WakeReason
 from flow_manager.core.view import View
 from flow_manager.errors import ExecutionUnknown, StoreDamaged
 from flow_manager.ports.backend import Summary, Violation
-from flow_manager.ports.store import Agenda, Claim
-from flow_manager.stores.sqlite.file import newest_version, open_reader
-from flow_manager.stores.sqlite.rows import from_key, from_micros, to_key, to_micros
+from flow_manager.ports.store import Claim
+from flow_manager.stores.sqlite.connections import ReadConnections
+from flow_manager.stores.sqlite.file import newest_version
+from flow_manager.stores.sqlite.rows import (
+    end_checksum,
+    events_of_rows,
+    from_key,
+    from_micros,
+    start_checksum,
+    to_key,
+)
 from flow_manager.stores.statements import load_statements
+
+Answer = TypeVar("Answer")
 
 CONNECTIONS: Final = 4
 MOST_VIOLATIONS: Final = 100
@@ -30,112 +37,138 @@ DUE_COUNTED: Final = 100_000
 
 STATEMENTS: Final = load_statements("flow_manager.stores.sqlite")
 
-_VIOLATIONS: Final = {
-    "open_without_wake": ("wake.missing", "it has not ended, and nothing will ever move it on"),
-    "ended_with_wake": ("wake.leftover", "it has ended or does not exist, and yet something waits to move it on"),
-    "history_with_gaps": ("history.gap", "its events are not numbered 1, 2, 3 ... up to the last one"),
-}
+_REASONS: Final = msgspec.json.encode(list(WakeReason)).decode()
+_ENDS: Final = msgspec.json.encode(sorted(ENDED)).decode()
+
+_VIOLATIONS: Final[Sequence[tuple[str, tuple[str, ...], str, str]]] = (
+    ("open_without_wake", (), "wake.missing", "it has not ended, and nothing will ever move it on"),
+    (
+        "ended_with_wake",
+        (),
+        "wake.leftover",
+        "it has ended or does not exist, and yet something waits to move it on",
+    ),
+    ("unknown_reason", (_REASONS,), "wake.unknown", "it waits for something that does not exist"),
+    ("unknown_status", (_ENDS,), "status.unknown", "it has ended in a way that does not exist"),
+    ("history_with_gaps", (), "history.gap", "its events are not numbered 1, 2, 3 ..."),
+    ("history_with_another_end", (), "history.end", "its last event is not the one that was recorded last"),
+    ("execution_without_history", (), "history.missing", "it has no events"),
+    ("history_without_execution", (), "history.leftover", "there are events of it, but it does not exist"),
+)
+"""Statement, what it is given, and how what it finds is called."""
+
+_UNREADABLE: Final = (msgspec.MsgspecError, ValueError, LookupError, AttributeError, TypeError)
+"""What decoding and folding a history raise if it is not one."""
+
+_OPEN_STATUS: Final = {reason.value: status for reason, status in STATUS_OF.items()}
 
 
 class SqliteReader:
-    """The reading side of the store. Opens its connections when first needed."""
+    """The reading side of the store. Opens its connections when first needed.
+
+    Each call may raise `StoreDamaged`, `StoreReadOnly`, `StoreNewer` or `StoreError`.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._connections: queue.LifoQueue[apsw.Connection | None] = queue.LifoQueue()
-        for _ in range(CONNECTIONS):
-            self._connections.put(None)
+        self._connections = ReadConnections(path, CONNECTIONS)
 
-    @contextlib.contextmanager
-    def _connection(self) -> Iterator[apsw.Connection]:
-        lent = self._connections.get()
-        try:
-            lent = lent or open_reader(self._path)
-            yield lent
-        finally:
-            self._connections.put(lent)
+    def _each(self, convert: Callable[..., Answer], name: str, *bindings: str | int) -> list[Answer]:
+        """What `convert` makes of each row."""
+        with self._connections.lent() as connection, _damage(f"{self._path} holds values that cannot be"):
+            return [convert(*row) for row in connection.execute(STATEMENTS[name], bindings)]
 
-    def _rows(self, name: str, *bindings: Any) -> list[tuple[Any, ...]]:
-        with self._connection() as connection:
-            return connection.execute(STATEMENTS[name], bindings).fetchall()
-
-    def describe(self, execution_id: str) -> View:
-        with self._connection() as connection, connection:  # one snapshot for all three
-            key, found = self._find(connection, execution_id)
-            rows = connection.execute(STATEMENTS["events_of"], (key,)).fetchall()
-        status, reason, due_at, detail = found
-        wake = None if reason is None else Wake(WakeReason(reason), from_micros(due_at), detail)
-        try:
-            view = View.fold(execution_id, (decode_event(event) for (event,) in rows))
-        except (msgspec.DecodeError, UnicodeDecodeError, KeyError, IndexError, AttributeError):
-            view = View(execution_id)
-        if status is not None:
-            view.status = ExecutionStatus(status)
-            return view
-        return view if wake is None else view.waiting_for(wake)
-
-    def history(self, execution_id: str) -> Sequence[Event]:
-        with self._connection() as connection, connection:
-            key, _ = self._find(connection, execution_id)
-            rows = connection.execute(STATEMENTS["events_of"], (key,)).fetchall()
-        try:
-            return [decode_event(event) for (event,) in rows]
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise StoreDamaged(f"the stored history of {execution_id} cannot be read: {error}") from error
-
-    def _find(self, connection: apsw.Connection, execution_id: str) -> tuple[bytes, tuple[Any, ...]]:
+    def _stored(self, execution_id: str) -> tuple[tuple[Any, ...], list[bytes]]:
+        """The row and the events of an execution, of one snapshot. Raises `ExecutionUnknown`."""
         try:
             key = to_key(execution_id)
         except ValueError:
             key = b""
-        found = connection.execute(STATEMENTS["execution_by_id"], (key,)).fetchone()
+        damage = _damage(f"what {self._path} holds of {execution_id[:64]!r} cannot be read")
+        with self._connections.lent() as connection, connection, damage:
+            found = connection.execute(STATEMENTS["execution_by_id"], (key,)).fetchone()
+            rows: Iterator[Any] = connection.execute(STATEMENTS["events_of"], (key,))
+            events = events_of_rows(key, rows)
         if found is None:
             raise ExecutionUnknown(f"no execution has the id {execution_id[:64]!r}")
-        return key, found
+        return found, events
+
+    def describe(self, execution_id: str) -> View:
+        """What cannot be read, or contradicts itself, needs repair."""
+        (has_ended, reason, due_at, last_seq, detail), events = self._stored(execution_id)
+        try:
+            view = View.fold(execution_id, map(decode_event, events))
+            wake = None
+            if reason is not None:
+                wake = Wake(WakeReason(reason), from_micros(due_at), detail.decode(errors="replace"))
+        except _UNREADABLE:
+            return View(execution_id, status=ExecutionStatus.NEEDS_REPAIR)
+        if wake is None and has_ended and view.is_ended:
+            return view
+        if wake is None or has_ended or view.is_ended or view.last_seq != last_seq:
+            view.status = ExecutionStatus.NEEDS_REPAIR
+            return view
+        return view.waiting_for(wake)
+
+    def history(self, execution_id: str) -> Sequence[Event]:
+        (has_ended, _, _, last_seq, _), stored = self._stored(execution_id)
+        with _damage(f"the history of {execution_id} stored in {self._path} cannot be read"):
+            events = [decode_event(event) for event in stored]
+            if last_seq not in (None, len(events)):
+                raise ValueError(f"{last_seq} events were recorded and {len(events)} found")
+            if has_ended and not isinstance(events[-1], ExecutionEnded):
+                raise ValueError("it has ended, and its end is missing")
+        return events
 
     def executions(self, *, limit: int = 50, status: ExecutionStatus | None = None) -> Sequence[Summary]:
         if status is None:
-            rows = self._rows("newest_executions", limit)
-        elif status in STATUS_OF.values():
-            reasons = [reason.value for reason, open_status in STATUS_OF.items() if open_status is status]
-            rows = self._rows("newest_open_executions", msgspec.json.encode(reasons).decode(), limit)
-        else:
-            rows = self._rows("newest_ended_executions", status.value, limit)
-        return [_summary(*row) for row in rows]
+            return self._each(_summary, "newest_executions", limit)
+        if status is ExecutionStatus.COMPLETED:
+            return self._each(_summary, "newest_completed_executions", limit)
+        if status in ENDED:
+            return self._each(_summary, "newest_otherwise_ended_executions", status.value, limit)
+        reasons = [reason for reason, open_status in _OPEN_STATUS.items() if open_status is status]
+        return self._each(_summary, "newest_open_executions", msgspec.json.encode(reasons).decode(), limit)
 
     def violations(self) -> Sequence[Violation]:
-        found = []
-        for name, (code, detail) in _VIOLATIONS.items():
-            for (key,) in self._rows(name, MOST_VIOLATIONS):
-                found.append(Violation(from_key(key), code, detail))
+        found: list[Violation] = []
+        for name, bindings, code, detail in _VIOLATIONS:
+            guilty = self._each(from_key, name, *bindings, MOST_VIOLATIONS)
+            found += [Violation(execution_id, code, detail) for execution_id in guilty]
         return found
 
     def claims(self) -> Sequence[Claim]:
-        return [Claim(from_key(key), key, epoch) for key, epoch in self._rows("live_claims")]
+        return self._each(lambda key, epoch: Claim(from_key(key), key, epoch), "live_claims")
 
     def open_executions(self) -> int:
-        return int(self._rows("count_open")[0][0])
-
-    def agenda(self, now: datetime) -> Agenda:
-        with self._connection() as connection:
-            (due,) = connection.execute(STATEMENTS["agenda_due"], (to_micros(now), DUE_COUNTED)).fetchone() or (0,)
-            (next_at,) = connection.execute(STATEMENTS["agenda_next"]).fetchone() or (None,)
-        return Agenda(due, None if next_at is None else from_micros(next_at))
+        return self._each(int, "count_open")[0]
 
     def describe_store(self) -> Mapping[str, Any]:
         size = self._path.stat().st_size if self._path.exists() else 0
         return {"kind": "sqlite", "path": str(self._path), "schema": newest_version(), "bytes": size}
 
     def close(self) -> None:
-        for _ in range(CONNECTIONS):
-            connection = self._connections.get()
-            if connection is not None:
-                connection.close()
+        self._connections.close()
 
 
-def _summary(
-    key: bytes, flow_id: str, state: str, started_at: int, ended_at: int | None, has_ended: int
-) -> Summary:
-    status = ExecutionStatus(state) if has_ended else STATUS_OF[WakeReason(state)]
+@contextlib.contextmanager
+def _damage(what: str) -> Iterator[None]:
+    """Values that no store wrote, of whatever kind: a damaged file may hold anything."""
+    try:
+        yield
+    except _UNREADABLE as error:
+        raise StoreDamaged(f"{what}: {error}") from error
+
+
+def _summary(*row: Any) -> Summary:
+    """`state` is the final status, or the wake reason of an open execution; damage makes it neither."""
+    key, digest, flow_id, state, started_at, ended_at, checksum = row
+    name, flow = (state or b"").decode(errors="replace"), (flow_id or b"").decode(errors="replace")
+    found, status = start_checksum(key, digest, flow, started_at), _OPEN_STATUS.get(name)
+    if ended_at is not None:
+        found += end_checksum(key, name, ended_at)
+        status = ExecutionStatus(name) if name in ENDED else None
+    if status is None or found != checksum:
+        status = ExecutionStatus.NEEDS_REPAIR
     ended = None if ended_at is None else from_micros(ended_at)
-    return Summary(from_key(key), flow_id, status, from_micros(started_at), ended)
+    return Summary(from_key(key), flow, status, from_micros(started_at), ended)

@@ -85,7 +85,7 @@ def test_the_schema_of_flows_is_published(client: FlaskClient) -> None:
 
 
 def test_the_doctor_finds_nothing_in_a_sound_store(client: FlaskClient) -> None:
-    assert client.get("/v1/doctor").get_json() == {"healthy": True, "violations": []}
+    assert client.get("/v1/doctor").get_json() == {"sound": True, "violations": []}
 
 
 def test_the_doctor_tells_what_does_not_hold(client: FlaskClient, backend: FakeBackend) -> None:
@@ -95,7 +95,7 @@ def test_the_doctor_tells_what_does_not_hold(client: FlaskClient, backend: FakeB
 
     assert response.status_code == 200
     assert response.get_json() == {
-        "healthy": False,
+        "sound": False,
         "violations": [
             {"execution_id": EXECUTION, "code": "wake.missing", "detail": "nothing will move it on"}
         ],

@@ -147,7 +147,7 @@ def test_the_database_and_the_modules_are_settings(flow_manager: CommandLine) ->
 @pytest.mark.parametrize(
     ("arguments", "env", "level"),
     [
-        ([], {}, "warning"),
+        ([], {}, "error"),
         (["--log-level", "debug"], {}, "debug"),
         ([], {"FLOW_MANAGER_LOG_LEVEL": "info"}, "info"),
     ],

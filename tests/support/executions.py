@@ -1,0 +1,78 @@
+"""Executions to put into a store, without an engine: three tasks, one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+
+from uuid_utils import uuid7
+
+from flow_manager.core.events import (
+    AttemptEnded,
+    AttemptStarted,
+    Event,
+    ExecutionEnded,
+    ExecutionStarted,
+    Routed,
+)
+from flow_manager.core.states import ExecutionStatus, Wake, WakeReason
+from flow_manager.ports.store import Claim, NewExecution, Step
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+DEFINITION = '{"id":"stored"}'
+
+
+def claimed(at: datetime = NOW) -> Wake:
+    return Wake(WakeReason.CLAIM, at)
+
+
+def due(after: float = 0.0) -> Wake:
+    """Due so many seconds after now."""
+    return Wake(WakeReason.DUE, NOW + timedelta(seconds=after))
+
+
+def new_execution(
+    wake: Wake | None = None,
+    *,
+    events: Sequence[Event] | None = None,
+    status: ExecutionStatus = ExecutionStatus.RUNNING,
+    definition: str = DEFINITION,
+    flow_id: str = "stored",
+) -> NewExecution:
+    """By default its creator holds the claim; with a final status it has ended at once."""
+    if status is ExecutionStatus.RUNNING and wake is None:
+        wake = claimed()
+    events = (started(flow_id), AttemptStarted(NOW, "first")) if events is None else events
+    digest = sha256(definition.encode()).hexdigest()
+    return NewExecution(str(uuid7()), flow_id, definition, digest, NOW, events, wake, status)
+
+
+def started(flow_id: str = "stored") -> ExecutionStarted:
+    return ExecutionStarted(NOW, flow_id, {"number": 1})
+
+
+def next_events(run: int = 1, data: object = None) -> list[Event]:
+    """The end of a task run, and the start of the next."""
+    name, following = f"task{run}", f"task{run + 1}"
+    return [
+        AttemptEnded(NOW, name, run, 1, "success", "done", data),
+        Routed(NOW, name, following, f"condition{run}"),
+        AttemptStarted(NOW, following, run + 1),
+    ]
+
+
+def last_events(status: ExecutionStatus = ExecutionStatus.COMPLETED) -> list[Event]:
+    return [AttemptEnded(NOW, "first", 1, 1, "success", "done"), ExecutionEnded(NOW, status)]
+
+
+def step(
+    claim: Claim, last_seq: int, events: Sequence[Event] | None = None, wake: Wake | None = None
+) -> Step:
+    """By default three events, after which the claim is kept."""
+    wake = claimed() if wake is None else wake
+    return Step(claim, last_seq, next_events() if events is None else events, wake, ExecutionStatus.RUNNING)
+
+
+def last_step(claim: Claim, last_seq: int, status: ExecutionStatus = ExecutionStatus.COMPLETED) -> Step:
+    return Step(claim, last_seq, last_events(status), None, status)
