@@ -193,7 +193,7 @@ class Known:
         sound = True
         try:
             sound &= not reader.violations()
-        except StoreDamaged:
+        except StoreError:
             sound = False
         for execution_id, history in self.histories.items():
             try:
@@ -202,7 +202,7 @@ class Known:
                     sound = False
                 else:
                     assert list(reader.history(execution_id)) == history or not sound
-            except StoreDamaged:
+            except StoreError:
                 sound = False
             except ExecutionUnknown:
                 assert not sound
@@ -210,7 +210,7 @@ class Known:
             listed = reader.executions(limit=100)
             sound &= all(one.status is not ExecutionStatus.NEEDS_REPAIR for one in listed)
             assert list(listed) == self.listed or not sound
-        except StoreDamaged:
+        except StoreError:
             sound = False
         return sound
 
