@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from flask import Flask
+from flask import Flask, request
 
 from flow_manager import bootstrap
 from flow_manager.api.server import ApiServer
@@ -77,13 +77,15 @@ def _await(port: int, process: subprocess.Popen[bytes], deadline: float) -> None
 
 
 def main() -> None:
-    """An empty JSON route on the service's own web server, with the same settings."""
+    """A JSON route that receives its body and does nothing, on the service's own web server, with
+    the same settings."""
     settings = Settings.load({}, os.environ)
     bootstrap.configure_logging(settings)
     app = Flask(__name__)
 
     @app.post("/empty")
     def empty() -> tuple[bytes, dict[str, str]]:
+        request.get_data()
         return b"{}", {"Content-Type": "application/json"}
 
     ApiServer(app, settings, on_stop=lambda: None, on_hurry=lambda: None).serve()

@@ -7,8 +7,6 @@ import resource
 import subprocess
 import sys
 import time
-from contextlib import closing
-from datetime import timedelta
 
 import psutil
 
@@ -16,7 +14,6 @@ from benchmarks.embedded import embedded, parse
 from benchmarks.figures import Figure
 from benchmarks.flows import chain
 from flow_manager.core.states import ExecutionStatus
-from flow_manager.stores.sqlite.reader import SqliteReader
 
 EXECUTIONS = 10_000
 SLOW = 5.0
@@ -44,20 +41,18 @@ def waiting() -> list[Figure]:
 
 def _run(port: int) -> tuple[float, float]:
     process = psutil.Process()
-    with embedded() as (backend, folder), closing(SqliteReader(folder / "bench.db")) as reader:
+    with embedded() as (backend, _):
         flow = parse(chain(1, "bench.call", "bench-call"))
         began = time.perf_counter()
-        started = [
-            backend.execute(flow, {"port": port}, wait=timedelta(0)).execution_id for _ in range(EXECUTIONS)
-        ]
+        futures = [backend.submit(flow, {"port": port}) for _ in range(EXECUTIONS)]
         most = 0
-        while reader.open_executions() and time.perf_counter() - began < PATIENCE:
+        while not all(future.done() for future in futures) and time.perf_counter() - began < PATIENCE:
             most = max(most, process.memory_info().rss)
-            time.sleep(0.1)
+            time.sleep(0.2)
         taken = time.perf_counter() - began
-        for execution_id in started:
-            if backend.describe(execution_id).status is not ExecutionStatus.COMPLETED:
-                raise AssertionError(f"{execution_id} did not complete")
+        for future in futures:
+            if future.result(0).status is not ExecutionStatus.COMPLETED:
+                raise AssertionError(f"{future.result(0).execution_id} did not complete")
     return taken, most / (1 << 20)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import Any, Self
 
 from flow_manager.core.definition import Outcome
@@ -29,7 +29,7 @@ from flow_manager.core.results import TaskError
 from flow_manager.core.states import STATUS_OF, ExecutionStatus, Wake
 
 
-class Phase(Enum):
+class Phase(IntEnum):
     """Where an execution stands between two steps; `decide` has one answer for each."""
 
     NEW = auto()

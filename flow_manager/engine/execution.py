@@ -9,6 +9,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final, Protocol
 
 from flow_manager.core.decide import (
@@ -56,7 +57,7 @@ class Surroundings(Protocol):
 class ClaimedExecution:
     """An execution that belongs to this engine: its flow, its view, and the claim to write to it."""
 
-    __slots__ = ("_around", "_attempting", "_loss", "_pending", "claim", "flow", "view")
+    __slots__ = ("_around", "_driver", "_is_attempting", "_loss", "_pending", "claim", "flow", "view")
 
     def __init__(
         self, flow: Flow, view: View, claim: Claim, around: Surroundings, loss: Loss = WORKER_DIED
@@ -67,16 +68,19 @@ class ClaimedExecution:
         self._around = around
         self._pending: list[Event] = []
         self._loss = loss
-        self._attempting: asyncio.Task[object] | None = None
+        self._is_attempting = False
+        self._driver: asyncio.Task[object] | None = None
 
     async def drive(self, action: Action | None = None) -> Wake | None:
         """Go on from `action`, or from a decision, until the execution ends (the answer is None)
         or parks (the answer is what it waits for). Raises `StaleClaim` if it belongs to another
         by now."""
+        self._driver = asyncio.current_task()
         while True:
             if action is None:
-                action = next_action(self.flow, self.view, self._pending, self._circumstances())
-                await self._commit(action)
+                now = self._around.clock.now()
+                action = next_action(self.flow, self.view, self._pending, self._circumstances(now))
+                await self._commit(action, now)
             if isinstance(action, Park):
                 return action.wake
             if not isinstance(action, RunAttempt):
@@ -88,22 +92,22 @@ class ClaimedExecution:
     def release(self) -> None:
         """Give the attempt that is running back. Between attempts there is nothing to interrupt:
         a step that is being recorded ends first."""
-        if self._attempting is not None:
-            self._attempting.cancel()
+        if self._is_attempting and self._driver is not None:
+            self._driver.cancel()
 
     async def _attempt(self, task: Task) -> bool:
         """Run one attempt and note its result; False if it is to be given back instead. A task that
         must never start twice is not given back: its attempt stays open, as if it was lost."""
         if not self._around.may_start_attempts:
             return False
-        self._attempting = asyncio.current_task()
+        self._is_attempting = True
         try:
             result = await self._around.worker.run(self._order(task))
         except asyncio.CancelledError:
             self._loss = Loss("the service stopped before the attempt had ended", blame=False)
             return task.on_lost == "unknown"
         finally:
-            self._attempting = None
+            self._is_attempting = False
         if result.is_lost:
             log.warning(
                 "execution %s lost its worker in task %s: %s",
@@ -132,7 +136,7 @@ class ClaimedExecution:
         now = self._around.clock.now()
         self._note(AttemptReleased(now, task.name, self.view.run, self.view.attempt))
         wake = Wake(WakeReason.DUE, now)
-        await self._commit(Park(wake))
+        await self._commit(Park(wake), now)
         return wake
 
     def _note(self, event: Event) -> None:
@@ -150,21 +154,21 @@ class ClaimedExecution:
             view.execution_id, view.flow_id, task, view.run, view.attempt, view.input, view.results, timeout
         )
 
-    def _circumstances(self) -> Circumstances:
+    def _circumstances(self, now: datetime) -> Circumstances:
         around = self._around
         return Circumstances(
-            around.clock.now(),
+            now,
             random.random(),
             around.worker.task_types,
             around.may_start_attempts,
             self._loss,
         )
 
-    async def _commit(self, action: Action) -> None:
+    async def _commit(self, action: Action, now: datetime) -> None:
         """Make the pending events and the new wake durable. A full store is waited for: the result
         of the attempt is in hand and must not be lost."""
         events, self._pending = self._pending, []
-        wake = wake_of(action, self._around.clock)
+        wake = wake_of(action, now)
         step = Step(self.claim, self.view.last_seq - len(events), events, wake, self.view.status)
         while True:
             try:
@@ -188,10 +192,10 @@ def next_action(flow: Flow, view: View, pending: list[Event], given: Circumstanc
             return decision.action
 
 
-def wake_of(action: Action, clock: Clock) -> Wake | None:
+def wake_of(action: Action, now: datetime) -> Wake | None:
     """The wake reason that an action implies; none if the execution has ended."""
     if isinstance(action, Park):
         return action.wake
     if isinstance(action, Finish):
         return None
-    return Wake(WakeReason.CLAIM, clock.now())
+    return Wake(WakeReason.CLAIM, now)

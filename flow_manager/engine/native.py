@@ -11,6 +11,7 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import Future
 from datetime import timedelta
@@ -54,12 +55,14 @@ class NativeBackend(ReadingBackend):
     ) -> None:
         super().__init__(orchestrator.store, catalogue)
         self._orchestrator = orchestrator
-        self._store = orchestrator.store
+        self.store = orchestrator.store
         self._most_input = most_input
         self._die = die
         self._followers = Followers()
         orchestrator.observe(self._followers)
-        self._open = _Remembered(HEALTH_AGE, self._store.open_executions)
+        self._open = _Remembered(HEALTH_AGE, self.store.open_executions)
+        self._calls: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._is_woken = False
         self._hurry = asyncio.Event()
         self._closing = threading.Lock()
         self._is_drained = False
@@ -92,7 +95,7 @@ class NativeBackend(ReadingBackend):
         return True
 
     async def _begin(self) -> None:
-        await self._store.open(self._orchestrator.clock.now(), self._die)
+        await self.store.open(self._orchestrator.clock.now(), self._die)
         self._orchestrator.run_loops()
 
     # -- executing
@@ -144,20 +147,35 @@ class NativeBackend(ReadingBackend):
         return self.describe(execution_id)
 
     def _call(self, function: Callable[..., None], *arguments: object) -> None:
+        """Call on the loop. Waking the loop costs both threads a change of hands, so only the first
+        of several calls does: the loop takes all that have come by then."""
+        self._calls.append((function, arguments))
+        if self._is_woken:
+            return
+        self._is_woken = True
         try:
-            self._loop.call_soon_threadsafe(function, *arguments)
+            self._loop.call_soon_threadsafe(self._take_calls)
         except RuntimeError as error:  # the loop is closed
             raise ShuttingDown("the service has stopped and accepts nothing") from error
+
+    def _take_calls(self) -> None:
+        self._is_woken = False
+        while self._calls:
+            function, arguments = self._calls.popleft()
+            try:
+                function(*arguments)
+            except Exception:  # the edge of a call: the ones behind it must not wait for ever
+                log.exception("a call to the engine failed")
 
     # -- watching
 
     def follow(self, execution_id: str) -> Iterator[Event]:
-        return self._followers.follow(execution_id, self._store)
+        return self._followers.follow(execution_id, self.store)
 
     def health(self) -> Health:
         orchestrator = self._orchestrator
         status = "stopping" if orchestrator.is_draining else "full" if orchestrator.is_full else "ok"
-        return Health(status, status == "ok", self._open.value(), self._store.describe_store())
+        return Health(status, status == "ok", self._open.value(), self.store.describe_store())
 
     # -- stopping
 
@@ -186,7 +204,7 @@ class NativeBackend(ReadingBackend):
 
     async def _stop(self) -> None:
         await self._orchestrator.worker.stop()
-        await self._store.stop()
+        await self.store.stop()
 
     def _await(self, work: Coroutine[Any, Any, None]) -> None:
         done: Future[None] = asyncio.run_coroutine_threadsafe(work, self._loop)

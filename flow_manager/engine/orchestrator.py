@@ -144,8 +144,9 @@ class FlowOrchestrator:
         pending: list[Event] = [ExecutionStarted(now, flow.id, input, labels)]
         view.apply(pending[0])
         has_place = self._admission.has_place(len(self._running) - 1)
-        action = next_action(flow, view, pending, self._circumstances(has_place))
-        wake = wake_of(action, self.clock)
+        given = Circumstances(now, 0.0, self.worker.task_types, has_place and not self._draining)
+        action = next_action(flow, view, pending, given)
+        wake = wake_of(action, now)
         try:
             claim = await self.store.start(
                 NewExecution(
@@ -173,9 +174,6 @@ class FlowOrchestrator:
         if isinstance(error, OutcomeUnknown):
             self._doubtful.add(execution_id)
             self.rescuer.suspect()
-
-    def _circumstances(self, has_place: bool) -> Circumstances:
-        return Circumstances(self.clock.now(), 0.0, self.worker.task_types, has_place and not self._draining)
 
     def forget(self, execution_id: str) -> None:
         """Nobody waits for it any more."""

@@ -120,7 +120,7 @@ class LogObserver:
     def recorded(self, view: View, events: Sequence[Event]) -> None:
         least = self._log.getEffectiveLevel()
         for event in events:
-            level = _level(event)
+            level = _LEVELS.get(type(event)) or _level(event)
             if level >= least:
                 self._write(view, event, level)
 
@@ -135,14 +135,21 @@ class LogObserver:
 
 
 def _level(event: Event) -> int:
+    """The level of an event whose kind alone does not tell it."""
     if isinstance(event, AttemptEnded):
         return logging.INFO if event.outcome == "success" else logging.WARNING
-    if isinstance(event, ExecutionEnded):
-        return logging.INFO if event.error is None else logging.WARNING
-    return _LEVELS.get(type(event), logging.INFO)
+    return logging.WARNING if isinstance(event, ExecutionEnded) and event.error else logging.INFO
 
 
-_LEVELS: Final[dict[type, int]] = {AttemptLost: logging.WARNING, ExecutionQuarantined: logging.ERROR}
+_LEVELS: Final[dict[type, int]] = {
+    ExecutionStarted: logging.INFO,
+    AttemptStarted: logging.INFO,
+    AttemptLost: logging.WARNING,
+    AttemptReleased: logging.INFO,
+    RetryScheduled: logging.INFO,
+    Routed: logging.INFO,
+    ExecutionQuarantined: logging.ERROR,
+}
 
 
 _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}

@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from pydantic import BaseModel
+
 from flow_manager.core.results import PermanentTaskError, RetryTask
 from flow_manager.tasks.context import TaskContext
 from flow_manager.tasks.executor import TaskExecutor
@@ -141,3 +143,18 @@ def unstorable(what: str) -> Any:
         "list": lambda: [1, 2, 3],
     }
     return values[what]()
+
+
+class Complaint(BaseModel):
+    text: str
+
+
+@register_task("complain")
+class Complain(TaskExecutor):
+    """Fails with the `text` of its input."""
+
+    input_model: ClassVar[type[BaseModel]] = Complaint
+
+    def execute(self, context: TaskContext) -> None:
+        _note(context, "start")
+        raise RuntimeError(context.task_input["text"])

@@ -77,6 +77,11 @@ class SqliteStore(SqliteReader):
         self._agenda.close()
 
     @property
+    def commands_per_transaction(self) -> float:
+        """How many commands have shared a sync, on average."""
+        return self._opened.written / max(1, self._opened.transactions)
+
+    @property
     def _opened(self) -> Journal[Command]:
         if self._journal is None:
             raise RuntimeError("the store is written to before it was opened")
