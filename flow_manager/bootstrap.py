@@ -112,7 +112,9 @@ def die(error: BaseException) -> None:
 
 def _leave(code: int) -> NoReturn:
     """End the process without the interpreter's own farewell, in which the web server aborts."""
-    logging.shutdown()
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os._exit(code)
+    try:
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+    finally:  # nothing that fails on the way may keep the process
+        os._exit(code)

@@ -27,7 +27,7 @@ def create_app(backend: Backend, settings: ApiSettings) -> Flask:
     app.after_request(_name_request)
     app.register_error_handler(Exception, answer_error)
     FlowRoutes(backend, settings).add_to(app)
-    ResourceRoutes(backend).add_to(app)
+    ResourceRoutes(backend, settings).add_to(app)
     add_health_routes(app, backend)
     return app
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from queue import Empty, SimpleQueue
 from typing import Final
 
 from flask import Flask, Response, request
@@ -12,33 +11,32 @@ from flow_manager.api.answers import answer
 from flow_manager.api.execution_request import ExecutionRequest
 from flow_manager.api.preferences import Preferences
 from flow_manager.api.problems import INVALID_FLOW, INVALID_REQUEST, Refusal
-from flow_manager.api.requests import execution_id, read_body, read_parameters
+from flow_manager.api.requests import read_body, read_parameters
+from flow_manager.api.room import Room
 from flow_manager.api.settings import ApiSettings
 from flow_manager.core.definition import Flow
+from flow_manager.core.execution_id import read_execution_id
 from flow_manager.core.report import Report
 from flow_manager.core.view import View
-from flow_manager.errors import Overloaded
 from flow_manager.ports.backend import Backend
 
-KEPT_FREE: Final = 8
-"""Handler threads that no request with a body gets, so that health and status always have an answer."""
 NO_WAIT: Final = timedelta(0)
 
 
 class FlowRoutes:
     """The endpoints under `/flow`.
 
-    At most `handler_threads - KEPT_FREE` requests with a body are in work at once; beyond that they
-    are refused with 503. At most `max_waiters` of them wait for a result; beyond that an execution
-    is started and answered with 202 as if it had asked for `respond-async`.
+    Requests with a body take a place in a room of their own; beyond it they are refused with 503. At
+    most `max_waiters` of them wait for a result; beyond that an execution is started and answered with
+    202 as if it had asked for `respond-async`.
     """
 
     def __init__(self, backend: Backend, settings: ApiSettings) -> None:
         self._backend = backend
         self._max_body = settings.max_body
         self._wait_limit = settings.wait_limit
-        self._places = _Places(max(1, settings.handler_threads - KEPT_FREE))
-        self._waiters = _Places(settings.max_waiters)
+        self._room = Room.for_bodies(settings.handler_threads)
+        self._waiters = Room(settings.max_waiters)
 
     def add_to(self, app: Flask) -> None:
         app.add_url_rule("/flow/execute", view_func=self.execute, methods=["POST"])
@@ -48,7 +46,7 @@ class FlowRoutes:
     def execute(self) -> Response:
         """Run the flow; 200 when it has ended, also if it failed; 202 if it goes on."""
         read_parameters()
-        with self._places:
+        with self._room:
             asked = ExecutionRequest.of(read_body(self._max_body))
             report = self._backend.validate(asked.document)
             if report.flow is None or asked.problems:
@@ -70,11 +68,11 @@ class FlowRoutes:
 
     def status(self, text: str) -> Response:
         read_parameters()
-        return answer(self._backend.describe(execution_id(text)).to_json())
+        return answer(self._backend.describe(read_execution_id(text)).to_json())
 
     def validate(self) -> Response:
         read_parameters()
-        with self._places:
+        with self._room:
             asked = ExecutionRequest.of(read_body(self._max_body))
             report = self._backend.validate(asked.document)
         if report.flow is None or asked.problems:
@@ -103,31 +101,3 @@ def _refusal(asked: ExecutionRequest, report: Report) -> Refusal:
         errors=errors,
         members={"errors_truncated": True} if report.truncated else None,
     )
-
-
-class _Places:
-    """Room for so many requests at once. Entering raises `Overloaded` if none is left."""
-
-    def __init__(self, places: int) -> None:
-        # A queue of tokens: a semaphore of `threading` is written in Python and takes ten times as long.
-        self._free: SimpleQueue[None] = SimpleQueue()
-        for _ in range(places):
-            self._free.put(None)
-
-    def take(self) -> bool:
-        """Take a place if there is one."""
-        try:
-            self._free.get_nowait()
-        except Empty:
-            return False
-        return True
-
-    def give_back(self) -> None:
-        self._free.put(None)
-
-    def __enter__(self) -> None:
-        if not self.take():
-            raise Overloaded("all threads for requests are taken; try again soon")
-
-    def __exit__(self, *_: object) -> None:
-        self.give_back()

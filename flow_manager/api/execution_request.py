@@ -1,4 +1,4 @@
-"""The body of execute and validate: a flow document and what stands beside it."""
+"""The body of execute and validate, and a flow file: a flow document and what stands beside it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_LABEL_TEXT: Final = 255
 
 @dataclass(frozen=True, slots=True)
 class ExecutionRequest:
-    """The body of execute and validate: a flow document, and what stands beside its `flow`.
+    """The body of execute and validate, or a flow file: a flow document, and what stands beside its `flow`.
 
     `problems` are those of the members beside `flow`; the document is judged by the backend.
     """
@@ -32,9 +32,9 @@ class ExecutionRequest:
 
     @classmethod
     def of(cls, body: object) -> Self:
-        """Take the body apart. A bare document has nothing beside it. Raises `InvalidRequest`."""
+        """Take a JSON value apart. A bare document has nothing beside it. Raises `InvalidRequest`."""
         if not isinstance(body, dict):
-            detail = "the body must be an object: a flow document"
+            detail = "a flow document is an object"
             raise InvalidRequest(detail, [Problem("#", "wrong-type", detail)])
         if len(body) == 1 or "flow" not in body:
             return cls(body, {}, {}, ())
@@ -42,6 +42,7 @@ class ExecutionRequest:
         given, labels = body.get("input", {}), body.get("labels", {})
         if not isinstance(given, dict):
             problems.append(Problem("#/input", "wrong-type", "the input of an execution is an object"))
+            given = {}
         if not isinstance(labels, dict):
             problems.append(Problem("#/labels", "wrong-type", "labels are an object of texts"))
             labels = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -26,9 +25,10 @@ from flow_manager.api.problems import (
     Refusal,
 )
 from flow_manager.api.settings import ApiSettings
+from flow_manager.core.addresses import is_loopback
 from flow_manager.core.problems import nearest
 from flow_manager.core.values import read_json
-from flow_manager.errors import ExecutionUnknown, Problem, TooLarge
+from flow_manager.errors import Problem, TooLarge
 
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """Methods that change nothing and have no body."""
@@ -38,7 +38,6 @@ _CLOSE: Final = ("Connection", "close")
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
 _JSON_TYPE: Final = re.compile(r"application/(?:[!#$&^_.+a-z0-9-]+\+)?json")
-_UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Guard:
@@ -46,7 +45,7 @@ class Guard:
 
     def __init__(self, settings: ApiSettings) -> None:
         self._own_name = settings.host.lower()
-        self._any_name = settings.allow_unauthenticated and not _is_loopback(self._own_name)
+        self._any_name = settings.allow_unauthenticated and not is_loopback(self._own_name)
         self._is_allowed_host = lru_cache(maxsize=256)(self._check_host)
 
     def check(self) -> None:
@@ -71,22 +70,13 @@ class Guard:
         if not match:
             return False
         name = match[1].lower().strip("[]")
-        return self._any_name or name == self._own_name or _is_loopback(name)
+        return self._any_name or name == self._own_name or is_loopback(name)
 
 
 def _request_id(given: str | None) -> str:
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given
     return str(uuid_utils.uuid7())
-
-
-def _is_loopback(name: str) -> bool:
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def _refuse_other_origins(environ: Mapping[str, Any], host: str) -> None:
@@ -168,14 +158,6 @@ def _content(environ: Mapping[str, Any], limit: int) -> bytes:
 def _too_large(limit: int) -> TooLarge:
     detail = f"the body is larger than {limit} bytes"
     return TooLarge(detail, [Problem("#", "too-large", detail)])
-
-
-def execution_id(text: str) -> str:
-    """The id in an address, in the form it is stored. Raises `ExecutionUnknown` for what can be no id."""
-    lower = text.lower()
-    if not _UUID.fullmatch(lower):
-        raise ExecutionUnknown("an execution is named by a UUID, and this is none")
-    return lower
 
 
 def read_parameters(*known: str) -> dict[str, str]:

@@ -10,23 +10,27 @@ from flask import Flask, Response
 
 from flow_manager.api.answers import answer
 from flow_manager.api.problems import INVALID_REQUEST, Refusal
-from flow_manager.api.requests import execution_id, parameter_error, read_parameters
+from flow_manager.api.requests import parameter_error, read_parameters
+from flow_manager.api.room import Room
+from flow_manager.api.settings import ApiSettings
 from flow_manager.core.document import flow_schema
+from flow_manager.core.execution_id import read_execution_id
 from flow_manager.core.problems import nearest
 from flow_manager.core.states import ExecutionStatus
-from flow_manager.ports.backend import Backend, TaskType
-
-DEFAULT_LIMIT: Final = 50
-MOST_LISTED: Final = 1000
+from flow_manager.ports.backend import DEFAULT_LISTED, MOST_LISTED, Backend
 
 _LIMIT: Final = re.compile(r"[0-9]{1,9}")
 
 
 class ResourceRoutes:
-    """The endpoints under `/v1`; all of them only read."""
+    """The endpoints under `/v1`; all of them only read.
 
-    def __init__(self, backend: Backend) -> None:
+    Those whose work grows with the store share a small room; beyond it they are refused with 503.
+    """
+
+    def __init__(self, backend: Backend, settings: ApiSettings) -> None:
         self._backend = backend
+        self._room = Room.for_long_reads(settings.handler_threads)
 
     def add_to(self, app: Flask) -> None:
         app.add_url_rule("/v1/executions", view_func=self.executions)
@@ -46,26 +50,28 @@ class ResourceRoutes:
             raise Refusal(
                 INVALID_REQUEST, f"{len(errors)} of the query parameters are not valid", errors=errors
             )
-        found = self._backend.executions(limit=limit, status=status)
-        return answer({"executions": [summary.to_json() for summary in found]})
+        with self._room:
+            found = self._backend.executions(limit=limit, status=status)
+            return answer({"executions": [summary.to_json() for summary in found]})
 
     def execution(self, text: str) -> Response:
         read_parameters()
-        return answer(self._backend.describe(execution_id(text)).to_json())
+        return answer(self._backend.describe(read_execution_id(text)).to_json())
 
     def history(self, text: str) -> Response:
         """All events in order; `seq` counts them from 1."""
         read_parameters()
-        execution = execution_id(text)
-        events = [
-            {"seq": seq, **msgspec.to_builtins(event)}
-            for seq, event in enumerate(self._backend.history(execution), start=1)
-        ]
-        return answer({"execution_id": execution, "events": events})
+        execution_id = read_execution_id(text)
+        with self._room:
+            events = [
+                {"seq": seq, **msgspec.to_builtins(event)}
+                for seq, event in enumerate(self._backend.history(execution_id), start=1)
+            ]
+            return answer({"execution_id": execution_id, "events": events})
 
     def tasks(self) -> Response:
         read_parameters()
-        return answer({"tasks": [_task_type(each) for each in self._backend.task_types()]})
+        return answer({"tasks": [each.to_json() for each in self._backend.task_types()]})
 
     def schema(self) -> Response:
         """The JSON Schema of flow documents."""
@@ -75,29 +81,17 @@ class ResourceRoutes:
     def doctor(self) -> Response:
         """200 also when a promise does not hold: the check itself worked."""
         read_parameters()
-        violations = [
-            {"execution_id": each.execution_id, "code": each.code, "detail": each.detail}
-            for each in self._backend.violations()
-        ]
-        return answer({"sound": not violations, "violations": violations})
-
-
-def _task_type(each: TaskType) -> dict[str, Any]:
-    return {
-        "name": each.name,
-        "runs": each.runs,
-        "description": each.description,
-        "input_schema": each.input_schema,
-        "origin": each.origin,
-    }
+        with self._room:
+            violations = [each.to_json() for each in self._backend.violations()]
+            return answer({"sound": not violations, "violations": violations})
 
 
 def _read_limit(text: str | None, errors: list[dict[str, Any]]) -> int:
     if text is None:
-        return DEFAULT_LIMIT
+        return DEFAULT_LISTED
     if not _LIMIT.fullmatch(text) or not 1 <= int(text) <= MOST_LISTED:
         errors.append(parameter_error("limit", "out-of-range", f"a whole number from 1 to {MOST_LISTED}"))
-        return DEFAULT_LIMIT
+        return DEFAULT_LISTED
     return int(text)
 
 

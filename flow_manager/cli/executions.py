@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import asdict
 from typing import Any
 
 import click
@@ -14,14 +13,22 @@ from flow_manager.cli import output
 from flow_manager.cli.exits import ExitCode
 from flow_manager.cli.options import setting_options, settings_from
 from flow_manager.core.events import Event
+from flow_manager.core.execution_id import read_execution_id
 from flow_manager.core.states import ExecutionStatus, WakeReason
 from flow_manager.core.view import View, format_time
+from flow_manager.ports.backend import DEFAULT_LISTED, MOST_LISTED
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.command("list", short_help="List executions, the newest first.")
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="At most so many.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, MOST_LISTED),
+    default=DEFAULT_LISTED,
+    show_default=True,
+    help="At most so many.",
+)
 @click.option(
     "--status",
     type=click.Choice([status.value for status in ExecutionStatus]),
@@ -51,12 +58,13 @@ def list_executions(limit: int, status: str | None, as_json: bool, **options: ob
 
 
 @click.command(short_help="Show one execution and its task runs.")
-@click.argument("execution_id", metavar="ID")
+@click.argument("text", metavar="ID")
 @click.option("--history", is_flag=True, help="Show every event as well.")
 @as_json_option
 @setting_options("database")
-def show(execution_id: str, history: bool, as_json: bool, **options: object) -> None:
+def show(text: str, history: bool, as_json: bool, **options: object) -> None:
     """Show the execution ID: how it stands and how its task runs went."""
+    execution_id = read_execution_id(text)
     with closing(bootstrap.open_reader(settings_from(options))) as reader:
         view = reader.describe(execution_id)
         events = reader.history(execution_id) if history else ()
@@ -82,7 +90,7 @@ def doctor(ctx: click.Context, /, as_json: bool, **options: object) -> None:
     with closing(bootstrap.open_reader(settings_from(options))) as reader:
         violations = reader.violations()
     if as_json:
-        output.show_json({"sound": not violations, "violations": [asdict(each) for each in violations]})
+        output.show_json({"sound": not violations, "violations": [each.to_json() for each in violations]})
     else:
         rows = [(each.execution_id, each.code, each.detail) for each in violations]
         output.show_table(("execution", "violation", "detail"), rows, empty="sound: no violations")

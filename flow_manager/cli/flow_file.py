@@ -11,10 +11,11 @@ from typing import Any, Final, Self
 import click
 
 from flow_manager import bootstrap
+from flow_manager.api.execution_request import ExecutionRequest
 from flow_manager.core.parser import FlowParser
 from flow_manager.core.report import Report
 from flow_manager.core.values import read_json
-from flow_manager.errors import InvalidInput, Problem
+from flow_manager.errors import InvalidInput
 from flow_manager.settings import Settings
 
 STDIN: Final = "<stdin>"
@@ -27,12 +28,13 @@ argument = click.argument(
 
 @dataclass(frozen=True, slots=True)
 class FlowFile:
-    """A checked flow file. `input` is what it holds beside `flow`, as in the body of an HTTP request."""
+    """A checked flow file. `input` and `labels` are what it holds beside `flow`, as a request does."""
 
     name: str
     text: str
     report: Report
     input: Mapping[str, Any]
+    labels: Mapping[str, str]
 
     @classmethod
     def read(cls, path: Path, settings: Settings) -> Self:
@@ -42,20 +44,10 @@ class FlowFile:
         content = sys.stdin.buffer.read() if is_stdin else path.read_bytes()
         text = content.decode("utf-8", "replace")
         try:
-            document = read_json(content)
+            asked = ExecutionRequest.of(read_json(content))
         except InvalidInput as error:
-            return cls(name, text, Report(tuple(error.problems), (), None), {})
-        document, input = _taken_apart(document)
-        report = FlowParser(bootstrap.build_registry(settings).input_models()).check(document)
-        if not isinstance(input, Mapping):
-            wrong = Problem("#/input", "wrong-type", "the input of an execution is an object")
-            report = replace(report, errors=(*report.errors, wrong), flow=None)
-            input = {}
-        return cls(name, text, report, input)
-
-
-def _taken_apart(document: object) -> tuple[object, object]:
-    """The flow document and the input beside it."""
-    if not isinstance(document, dict) or "flow" not in document or "input" not in document:
-        return document, {}
-    return {name: value for name, value in document.items() if name != "input"}, document["input"]
+            return cls(name, text, Report(tuple(error.problems), (), None), {}, {})
+        report = FlowParser(bootstrap.build_registry(settings).input_models()).check(asked.document)
+        if asked.problems:
+            report = replace(report, errors=(*asked.problems, *report.errors), flow=None)
+        return cls(name, text, report, asked.input, asked.labels)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
@@ -73,13 +72,10 @@ def _option(setting: Setting) -> Callable[[_Command], _Command]:
 def settings_from(options: Mapping[str, object]) -> Settings:
     """The settings of a command from its options and the environment.
 
-    The current folder becomes importable, as with `python -m`, for `--task-module`; and the seed goes
-    where the sample tasks look for it. Raises `SettingsError`.
+    The seed goes where the sample tasks look for it. Raises `SettingsError`.
     """
     given = {name: value for name, value in options.items() if value not in (None, ())}
     settings = Settings.load(given, os.environ)
-    if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.insert(0, os.getcwd())
     if settings.seed is not None:
         os.environ["FLOW_MANAGER_SAMPLE_SEED"] = str(settings.seed)
     return settings

@@ -34,9 +34,9 @@ from flow_manager.settings import Settings
 def run(ctx: click.Context, /, file: Path, input_text: str | None, **options: object) -> None:
     """Execute the flow in FILE (- is standard input) here and now, without a server.
 
-    FILE may hold `input` beside `flow`, like the body of POST /flow/execute; --input takes its place. On a
-    terminal the execution is shown as it goes; in a pipe the execution is printed as one JSON object.
-    Exits with 0 if it completed, 1 if it failed, 2 if the flow or its input is not valid.
+    FILE may hold `input` and `labels` beside `flow`, like the body of POST /flow/execute; --input takes the
+    place of that input. On a terminal the execution is shown as it goes; in a pipe it is printed as
+    one JSON object. Exits with 0 if it completed, 1 if it failed, 2 if the flow or its input is not valid.
     """
     settings = settings_from(_quieter_on_a_terminal(options))
     bootstrap.configure_logging(settings)
@@ -47,7 +47,7 @@ def run(ctx: click.Context, /, file: Path, input_text: str | None, **options: ob
         ctx.exit(ExitCode.INVALID)
     input = checked.input if input_text is None else _read_input(input_text)
     with _backend(settings, checked.name) as backend:
-        view = _execute(backend, flow, input)
+        view = _execute(backend, flow, input, checked.labels)
     if not output.is_terminal():
         output.show_json(view.to_json())
     ctx.exit(ExitCode.OK if view.status is ExecutionStatus.COMPLETED else ExitCode.FAILED)
@@ -86,8 +86,8 @@ def _backend(settings: Settings, file: str) -> Iterator[Backend]:
         backend.close(grace)
 
 
-def _execute(backend: Backend, flow: Flow, input: Mapping[str, Any]) -> View:
-    started = backend.execute(flow, input, wait=timedelta(0))
+def _execute(backend: Backend, flow: Flow, input: Mapping[str, Any], labels: Mapping[str, str]) -> View:
+    started = backend.execute(flow, input, labels=labels, wait=timedelta(0))
     if not output.is_terminal():
         for _ in backend.follow(started.execution_id):
             pass

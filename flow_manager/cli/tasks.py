@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import click
 
 from flow_manager import bootstrap
@@ -18,7 +16,7 @@ def tasks(as_json: bool, **options: object) -> None:
     """List the registered task types: their names are what `type` in a flow can say."""
     types = bootstrap.build_registry(settings_from(options)).task_types()
     if as_json:
-        output.show_json([asdict(each) for each in types])
+        output.show_json([each.to_json() for each in types])
         return
     rows = [(each.name, each.runs, each.origin, each.description) for each in types]
     output.show_table(

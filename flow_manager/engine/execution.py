@@ -6,6 +6,7 @@ A new start, a resumed wait and a recovery after a crash all run the same loop.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Sequence
@@ -26,15 +27,21 @@ from flow_manager.core.decide import (
 )
 from flow_manager.core.definition import Flow, Task
 from flow_manager.core.events import AttemptEnded, AttemptReleased, Event
+from flow_manager.core.results import TaskError
 from flow_manager.core.states import Wake, WakeReason
 from flow_manager.core.view import View
 from flow_manager.errors import StoreFull
 from flow_manager.ports.clock import Clock
 from flow_manager.ports.store import Claim, Step, Store
-from flow_manager.ports.worker import AttemptOrder, Worker
+from flow_manager.ports.worker import AttemptOrder, AttemptResult, Worker
 
 log = logging.getLogger(__name__)
 
+CANCELLED_FROM_INSIDE: Final = AttemptResult(
+    "failure",
+    "the task body cancelled the task it runs in",
+    error=TaskError("task.failed", "the task body cancelled the task it runs in"),
+)
 FULL_STORE_PATIENCE: Final = 1.0
 """Seconds between two tries to record a step in a full store."""
 
@@ -57,7 +64,17 @@ class Surroundings(Protocol):
 class ClaimedExecution:
     """An execution that belongs to this engine: its flow, its view, and the claim to write to it."""
 
-    __slots__ = ("_around", "_driver", "_is_attempting", "_loss", "_pending", "claim", "flow", "view")
+    __slots__ = (
+        "_around",
+        "_driver",
+        "_is_attempting",
+        "_is_released",
+        "_loss",
+        "_pending",
+        "claim",
+        "flow",
+        "view",
+    )
 
     def __init__(
         self, flow: Flow, view: View, claim: Claim, around: Surroundings, loss: Loss = WORKER_DIED
@@ -69,6 +86,7 @@ class ClaimedExecution:
         self._pending: list[Event] = []
         self._loss = loss
         self._is_attempting = False
+        self._is_released = False
         self._driver: asyncio.Task[object] | None = None
 
     async def drive(self, action: Action | None = None) -> Wake | None:
@@ -93,6 +111,7 @@ class ClaimedExecution:
         """Give the attempt that is running back. Between attempts there is nothing to interrupt:
         a step that is being recorded ends first."""
         if self._is_attempting and self._driver is not None:
+            self._is_released = True
             self._driver.cancel()
 
     async def _attempt(self, task: Task) -> bool:
@@ -104,10 +123,13 @@ class ClaimedExecution:
         try:
             result = await self._around.worker.run(self._order(task))
         except asyncio.CancelledError:
-            self._loss = Loss("the service stopped before the attempt had ended", blame=False)
-            return task.on_lost == "unknown"
+            if self._is_released:
+                self._loss = Loss("the service stopped before the attempt had ended", blame=False)
+                return task.on_lost == "unknown"
+            result = CANCELLED_FROM_INSIDE
         finally:
             self._is_attempting = False
+        await self._forget_cancellations()
         if result.is_lost:
             log.warning(
                 "execution %s lost its worker in task %s: %s",
@@ -131,6 +153,17 @@ class ClaimedExecution:
             )
         )
         return True
+
+    async def _forget_cancellations(self) -> None:
+        """A body on the loop shares its task with the engine, and may have cancelled it; or a release
+        came together with the result. The result is in hand, and its step must be recorded."""
+        driver = self._driver
+        if driver is None or not driver.cancelling():
+            return
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        while driver.cancelling():
+            driver.uncancel()
 
     async def _release(self, task: Task) -> Wake:
         now = self._around.clock.now()

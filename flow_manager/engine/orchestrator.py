@@ -9,9 +9,8 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-import msgspec
 from uuid_utils import uuid7
 
 from flow_manager.core.decide import WORKER_DIED, Action, Circumstances, Loss
@@ -25,9 +24,9 @@ from flow_manager.engine.execution import ClaimedExecution, next_action, wake_of
 from flow_manager.engine.flows import DigestCache
 from flow_manager.engine.poller import Poller
 from flow_manager.engine.rescuer import Rescuer
+from flow_manager.engine.waiters import Waiter, Waiters
 from flow_manager.errors import (
     FlowManagerError,
-    InvalidFlow,
     OutcomeUnknown,
     ShuttingDown,
     StaleClaim,
@@ -41,22 +40,10 @@ from flow_manager.ports.worker import Worker
 log = logging.getLogger(__name__)
 
 IN_DOUBT: Final = Loss("whether the result was stored was not known", blame=False)
-RELEASE_PATIENCE: Final = 5.0
+CLAIM_PATIENCE: Final = 1.0
+"""Seconds that a drain waits for claims that are on their way."""
+RELEASE_PATIENCE: Final = 1.5
 """Seconds for writing down what a drain releases."""
-
-
-class Waiter(Protocol):
-    """Somebody who waits for an execution; told from the engine's loop, exactly one last word."""
-
-    def started(self, execution_id: str) -> bool:
-        """The start is durable. The answer: whether it waits for the end as well."""
-
-    def ended(self, view: View) -> None: ...
-
-    def left(self, execution_id: str) -> None:
-        """It goes on without this engine, or waits for an operator: look it up."""
-
-    def failed(self, error: Exception) -> None: ...
 
 
 class FlowOrchestrator:
@@ -72,7 +59,7 @@ class FlowOrchestrator:
         self._admission = Admission(limits, clock)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._driven: dict[str, ClaimedExecution] = {}
-        self._waiters: dict[str, Waiter] = {}
+        self._waiters = Waiters()
         self._flows: DigestCache[Flow] = DigestCache()
         self._parser = FlowParser()
         self.poller = Poller(
@@ -112,7 +99,10 @@ class FlowOrchestrator:
 
     def recorded(self, view: View, events: Sequence[Event]) -> None:
         for observer in self._observers:
-            observer.recorded(view, events)
+            try:
+                observer.recorded(view, events)
+            except Exception:  # what looks on must not stop what it looks at
+                log.exception("an observer failed")
 
     # -- starting
 
@@ -139,22 +129,21 @@ class FlowOrchestrator:
         labels: Mapping[str, str],
         waiter: Waiter,
     ) -> None:
-        now = self.clock.now()
         view = View(execution_id)
-        pending: list[Event] = [ExecutionStarted(now, flow.id, input, labels)]
-        view.apply(pending[0])
+        pending: list[Event] = [ExecutionStarted(self.clock.now(), flow.id, input, labels)]
         has_place = self._admission.has_place(len(self._running) - 1)
-        given = Circumstances(now, 0.0, self.worker.task_types, has_place and not self._draining)
-        action = next_action(flow, view, pending, given)
-        wake = wake_of(action, now)
         try:
+            view.apply(pending[0])
+            action = self._first_action(flow, view, pending, has_place)
+            now = pending[0].at
+            wake = wake_of(action, now)
             claim = await self.store.start(
                 NewExecution(
                     execution_id, flow.id, flow.document, flow.digest, now, pending, wake, view.status
                 )
             )
         except Exception as error:  # the edge of a start: its caller is told whatever it was
-            self._note_failure(error, execution_id)
+            self._note_failure(error)
             waiter.failed(error)
             return
         except asyncio.CancelledError:
@@ -165,19 +154,25 @@ class FlowOrchestrator:
         self._admission.waiting += not has_place
         self.recorded(view, pending)
         if waiter.started(execution_id):
-            self._waiters[execution_id] = waiter
+            self._waiters.add(execution_id, waiter)
         await self._drive(ClaimedExecution(flow, view, claim, self), action)
+
+    def _first_action(self, flow: Flow, view: View, pending: list[Event], has_place: bool) -> Action:
+        may_start = has_place and not self._draining
+        given = Circumstances(pending[0].at, 0.0, self.worker.task_types, may_start)
+        return next_action(flow, view, pending, given)
 
     def _note_failure(self, error: Exception, execution_id: str = "") -> None:
         if isinstance(error, StoreFull):
             self.store_was_full()
         if isinstance(error, OutcomeUnknown):
-            self._doubtful.add(execution_id)
+            if execution_id:
+                self._doubtful.add(execution_id)
             self.rescuer.suspect()
 
     def forget(self, execution_id: str) -> None:
         """Nobody waits for it any more."""
-        self._waiters.pop(execution_id, None)
+        self._waiters.forget(execution_id)
 
     # -- driving
 
@@ -200,12 +195,17 @@ class FlowOrchestrator:
             wake = await execution.drive(action)
         except StaleClaim as error:
             log.warning("execution %s belongs to another writer now: %s", execution_id, error)
-            self._dismiss(execution_id)
+            self._waiters.left(execution_id)
         except OutcomeUnknown as error:
             # Whoever waits for it goes on waiting: the rescuer makes it due again.
             log.warning("whether a step of execution %s was recorded is not known: %s", execution_id, error)
             self._note_failure(error, execution_id)
             await self._tell_if_ended(execution_id)
+        except asyncio.CancelledError:
+            # Only a task body that kept its asyncio task does this, long after its end. The rescuer
+            # makes the execution due, and whoever waits for it goes on waiting.
+            log.warning("execution %s was cancelled by something that it started", execution_id)
+            self.rescuer.suspect()
         except Exception as error:
             log.exception("execution %s cannot go on", execution_id)
             await self._set_aside(execution.claim, f"{type(error).__name__}: {error}")
@@ -217,28 +217,23 @@ class FlowOrchestrator:
     def _settle(self, execution: ClaimedExecution, wake: Wake | None) -> None:
         execution_id = execution.claim.execution_id
         if wake is None:
-            waiter = self._waiters.pop(execution_id, None)
-            if waiter is not None:
-                waiter.ended(execution.view)
+            self._waiters.ended(execution.view)
         elif wake.reason in FOR_AN_OPERATOR or self._draining:
             if wake.reason is WakeReason.CODE:
                 log.warning(
                     "execution %s waits for a start with the code of task %s", execution_id, wake.detail
                 )
-            self._dismiss(execution_id)
+            self._waiters.left(execution_id)
         else:
             self.poller.nudge()
 
     async def _tell_if_ended(self, execution_id: str) -> None:
         """The step in doubt may have been the last one."""
         view = await asyncio.get_running_loop().run_in_executor(None, self.store.describe, execution_id)
-        if view.is_ended and execution_id in self._waiters:
-            self._waiters.pop(execution_id).ended(view)
-
-    def _dismiss(self, execution_id: str) -> None:
-        waiter = self._waiters.pop(execution_id, None)
-        if waiter is not None:
-            waiter.left(execution_id)
+        if not view.is_ended:
+            return
+        self._doubtful.discard(execution_id)
+        self._waiters.ended(view)
 
     async def _set_aside(self, claim: Claim, reason: str) -> None:
         """Park an execution for repair; its history is left as it is."""
@@ -247,7 +242,7 @@ class FlowOrchestrator:
             await self.store.set_aside(claim, wake)
         except FlowManagerError as error:
             log.error("execution %s could not be set aside: %s", claim.execution_id, error)
-        self._dismiss(claim.execution_id)
+        self._waiters.left(claim.execution_id)
 
     # -- continuing what is due
 
@@ -266,7 +261,7 @@ class FlowOrchestrator:
             view = View.fold(claim.execution_id, map(decode_event, claimed.history))
             if view.last_seq != claimed.last_seq:
                 raise ValueError(f"{claimed.last_seq} events were recorded and {view.last_seq} found")
-        except (msgspec.MsgspecError, InvalidFlow, ValueError, KeyError, IndexError) as error:
+        except Exception as error:  # the edge of what is stored: damage has every form
             log.error("what is stored of execution %s cannot be read: %s", claim.execution_id, error)
             await self._set_aside(claim, f"its stored history cannot be read: {error}")
             return
@@ -288,12 +283,16 @@ class FlowOrchestrator:
         and record their results; then release the rest without spending an attempt."""
         self._draining = True
         self.poller.stop()
-        if self._loops:
-            poller, rescuer = self._loops
-            rescuer.cancel()
-            await asyncio.wait((poller, rescuer))
+        for loop in self._loops[1:]:
+            loop.cancel()
         hurried = asyncio.ensure_future(hurry.wait())
         deadline = self.clock.monotonic() + grace.total_seconds()
+        # A claim that is on its way is waited for, so that it can be given back.
+        if self._loops:
+            await asyncio.wait(
+                (self._loops[0], hurried), timeout=CLAIM_PATIENCE, return_when=asyncio.FIRST_COMPLETED
+            )
+            self._loops[0].cancel()
         while self._running and not hurried.done() and self.clock.monotonic() < deadline:
             left = max(0.0, deadline - self.clock.monotonic())
             everything = asyncio.ensure_future(asyncio.wait(list(self._running.values())))
@@ -304,5 +303,4 @@ class FlowOrchestrator:
             execution.release()
         if self._running:
             await asyncio.wait(list(self._running.values()), timeout=RELEASE_PATIENCE)
-        for execution_id in list(self._waiters):
-            self._dismiss(execution_id)
+        self._waiters.all_left()

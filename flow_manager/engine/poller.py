@@ -61,6 +61,9 @@ class Poller:
                 log.warning("looking for due executions failed, trying again: %s", error)
                 self._failed(error)
                 nap = LONGEST_NAP
+            except Exception:  # the edge of the loop: without it nothing that waits would go on
+                log.exception("looking for due executions failed, trying again")
+                nap = LONGEST_NAP
             if nap > 0 and not self._stopping:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._nudged.wait(), nap)

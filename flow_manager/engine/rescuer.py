@@ -53,6 +53,8 @@ class Rescuer:
             except FlowManagerError as error:
                 log.warning("looking for stray claims failed, trying again: %s", error)
                 self.suspect()
+            except Exception:  # the edge of the loop: without it a stray execution would stay one
+                log.exception("looking for stray claims failed")
 
     async def look(self) -> int:
         """Make due what is claimed and was not driven at this look and the one before; how many."""

@@ -173,9 +173,18 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         try:
-            return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+            text = orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
         except orjson.JSONEncodeError:  # text that is no UTF-8, or a value without end
-            return orjson.dumps({name: _storable(value) for name, value in line.items()}).decode()
+            text = orjson.dumps({name: _storable(value) for name, value in line.items()}).decode()
+        if text.isprintable():
+            return text
+        return "".join(each if each.isprintable() else _escaped(each) for each in text)
+
+
+def _escaped(character: str) -> str:
+    """What JSON may hold as it is and a terminal takes for a command, as JSON writes it otherwise."""
+    units = character.encode("utf-16-be")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
 
 
 def _storable(value: object) -> str:

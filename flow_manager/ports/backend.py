@@ -9,13 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from flow_manager.core.definition import Flow
 from flow_manager.core.events import Event
 from flow_manager.core.report import Report
 from flow_manager.core.states import ExecutionStatus
 from flow_manager.core.view import View, format_time
+
+DEFAULT_LISTED: Final = 50
+"""Executions in a list whose length nobody asked for."""
+MOST_LISTED: Final = 1000
+"""Executions in the longest list that can be asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,15 @@ class TaskType:
     origin: str
     """Where its code is: `module:QualifiedName`."""
 
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "runs": self.runs,
+            "description": self.description,
+            "input_schema": self.input_schema,
+            "origin": self.origin,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Health:
@@ -67,6 +81,9 @@ class Violation:
     execution_id: str
     code: str
     detail: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"execution_id": self.execution_id, "code": self.code, "detail": self.detail}
 
 
 class Backend(Protocol):
@@ -99,7 +116,9 @@ class Backend(Protocol):
         """Its events from the first, each as soon as it is durable, until it has ended or
         parks for an operator. Raises `ExecutionUnknown`."""
 
-    def executions(self, *, limit: int = 50, status: ExecutionStatus | None = None) -> Sequence[Summary]:
+    def executions(
+        self, *, limit: int = DEFAULT_LISTED, status: ExecutionStatus | None = None
+    ) -> Sequence[Summary]:
         """The newest executions first."""
 
     def task_types(self) -> Sequence[TaskType]:

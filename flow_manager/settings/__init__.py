@@ -7,7 +7,6 @@ checks read. Every setting has an option and an environment twin; an option wins
 
 from __future__ import annotations
 
-import ipaddress
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -15,11 +14,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
+from flow_manager.core.addresses import is_loopback
 from flow_manager.core.problems import nearest
 from flow_manager.errors import SettingsError
 from flow_manager.settings.setting import KIB, MIB, Kind, Setting
 
-__all__ = ["NAMED_ELSEWHERE", "PREFIX", "SETTINGS", "Kind", "Setting", "Settings", "is_loopback"]
+__all__ = ["NAMED_ELSEWHERE", "PREFIX", "SETTINGS", "Kind", "Setting", "Settings"]
 
 PREFIX: Final = "FLOW_MANAGER_"
 
@@ -96,7 +96,7 @@ class Settings:
         ),
     )
     handler_threads: int = field(
-        default=80, metadata=_about(Kind.INTEGER, "Threads that answer HTTP requests.", within=(2, 1024))
+        default=80, metadata=_about(Kind.INTEGER, "Threads that answer HTTP requests.", within=(3, 1024))
     )
     max_waiters: int = field(
         default=64,
@@ -228,13 +228,3 @@ def _check_together(settings: Settings) -> None:
             f"{settings.handler_threads}; keep some threads for requests that do not wait: lower the first "
             "or raise the second"
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -120,8 +120,10 @@ class Journal(Generic[Command]):
             self._ledger.close()
         except BaseException as error:  # the edge of the loop: without its writer the process must not go on
             self._refusal = StoreError(f"the store has failed and must be opened again: {error}")
-            self._die(error)
-            self._loop.call_soon_threadsafe(self._give_up, error)
+            try:
+                self._die(error)
+            finally:
+                self._loop.call_soon_threadsafe(self._give_up, error)
 
     def _turn(self) -> bool:
         self._batch = batch = self._take()

@@ -17,8 +17,8 @@ ENTRY_POINTS = "flow_manager.tasks"
 def import_task_modules(modules: Sequence[str]) -> None:
     """Import each module, so that its `@register_task` lines run, and every announced one.
 
-    A named module may lie in the current folder, however this program was started. Raises
-    `TaskRegistrationError` naming the module that cannot be imported, with the cause kept.
+    A named module may lie in the current folder, however this program was started, but for `python -P`.
+    Raises `TaskRegistrationError` naming the module that cannot be imported, with the cause kept.
     """
     if modules:
         _look_in_the_current_folder()
@@ -29,10 +29,10 @@ def import_task_modules(modules: Sequence[str]) -> None:
 
 
 def _look_in_the_current_folder() -> None:
-    """As `python -m` does, and for the same reason; `python -P` turns it off."""
+    """In the last place, so that no file there stands in for a module that is installed."""
     here = os.getcwd()
     if not sys.flags.safe_path and here not in sys.path and "" not in sys.path:
-        sys.path.insert(0, here)
+        sys.path.append(here)
 
 
 def _import(module: str, why: str) -> None:

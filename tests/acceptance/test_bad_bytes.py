@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.support.bad_input import FLOW_PATHS, Refusing, as_body, codes_of, kind_of
+from tests.support.bad_input import FLOW_PATHS, Refusing, as_body, codes_of, kind_of, refusing_service
 from tests.support.documents import document, task
 from tests.support.not_json import BYTES, TEXTS
 from tests.support.raw_http import ask_until_closed, head, post, request
@@ -27,7 +27,7 @@ both_paths = pytest.mark.parametrize("path", FLOW_PATHS)
 
 @pytest.fixture(scope="module")
 def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Refusing]:
-    with Refusing(tmp_path_factory.mktemp("bad-bytes")) as refusing:
+    with refusing_service(tmp_path_factory.mktemp("bad-bytes")) as refusing:
         yield refusing
 
 

@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from tests.support.bad_input import FLOW_PATHS, Refusing, as_body, check_log, codes_of, kind_of
+from tests.support.bad_input import (
+    FLOW_PATHS,
+    Refusing,
+    as_body,
+    check_log,
+    codes_of,
+    kind_of,
+    refusing_service,
+)
 from tests.support.documents import document, task
 from tests.support.raw_http import post
 
@@ -24,7 +32,7 @@ DELETED = object()
 
 @pytest.fixture(scope="module")
 def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Refusing]:
-    with Refusing(tmp_path_factory.mktemp("bad-flows")) as refusing:
+    with refusing_service(tmp_path_factory.mktemp("bad-flows")) as refusing:
         yield refusing
 
 

@@ -12,7 +12,7 @@ from tests.faults.crash_point import DIED
 from tests.support.service import ROOT
 from tests.support.soundness import assert_sound
 
-CROSSINGS = 24
+CROSSINGS = 22
 """A run without a crash crosses so many boundaries; one more than the last is a run that ends."""
 
 

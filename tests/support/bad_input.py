@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import orjson
 import psutil
@@ -26,30 +26,28 @@ MOST_GROWTH: Final = 64 << 20
 """Bytes of memory that all refusals together may leave behind."""
 
 
+@contextlib.contextmanager
+def refusing_service(folder: Path) -> Iterator[Refusing]:
+    """`flow-manager serve`; at the end it must be alive and well, and have executed what is in
+    `executed` and nothing else."""
+    journal = folder / "journal"
+    with Service(folder, environment={"TASK_JOURNAL": str(journal)}) as service:
+        refusing = Refusing(service, journal)
+        yield refusing
+        refusing.check_what_is_left()
+
+
 class Refusing:
-    """`flow-manager serve` as a context: at its end the service must be alive and well, and must have
-    executed what is in `executed` and nothing else."""
+    """What is asked of a running service, and what must hold for each of its refusals and for all."""
 
-    def __init__(self, folder: Path) -> None:
-        self._journal = folder / "journal"
-        self.service = Service(folder, environment={"TASK_JOURNAL": str(self._journal)})
+    def __init__(self, service: Service, journal: Path) -> None:
+        self.service = service
         self.executed: list[str] = []
+        self._journal = journal
         self._seconds: list[float] = []
-
-    def __enter__(self) -> Self:
-        self.service.start()
-        for path in FLOW_PATHS * 5:
+        for path in FLOW_PATHS * 5:  # what is made at the first request is no growth
             self.refused(post(path, b""))
         self._memory = self._process.memory_info().rss
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self._check_what_is_left()
-        finally:
-            self.service.__exit__(kind, error, trace)
 
     @property
     def port(self) -> int:
@@ -115,7 +113,7 @@ class Refusing:
             self.executed.append(body["execution_id"])
         return body
 
-    def _check_what_is_left(self) -> None:
+    def check_what_is_left(self) -> None:
         assert self.service.process is not None
         assert self.service.process.poll() is None, self.service.log()
         health = self.service.client.get("/health").json()

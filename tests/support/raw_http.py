@@ -56,11 +56,14 @@ def ask(port: int, content: bytes) -> Answer | None:
         return _exchange(connection, [content])
 
 
-def ask_until_closed(port: int, pieces: Iterable[bytes]) -> tuple[Answer | None, bytes]:
+def ask_until_closed(
+    port: int, pieces: Iterable[bytes], *, half_close: bool = False
+) -> tuple[Answer | None, bytes]:
     """The first answer, and whatever came behind it until the other side closed the connection. Raises
-    `TimeoutError` if it leaves it open for longer than `CLOSE_PATIENCE`."""
+    `TimeoutError` if it leaves it open for longer than `CLOSE_PATIENCE`. With `half_close` it is told
+    that nothing follows what was sent."""
     with socket.create_connection(("127.0.0.1", port), timeout=ANSWER_PATIENCE) as connection:
-        answer = _exchange(connection, pieces)
+        answer = _exchange(connection, pieces, half_close=half_close)
         connection.settimeout(CLOSE_PATIENCE)
         rest = b""
         with contextlib.suppress(ConnectionError):
@@ -69,7 +72,9 @@ def ask_until_closed(port: int, pieces: Iterable[bytes]) -> tuple[Answer | None,
     return answer, rest
 
 
-def _exchange(connection: socket.socket, pieces: Iterable[bytes]) -> Answer | None:
+def _exchange(
+    connection: socket.socket, pieces: Iterable[bytes], *, half_close: bool = False
+) -> Answer | None:
     sent, method = 0, b""
     with contextlib.suppress(ConnectionError):
         for content in pieces:
@@ -78,6 +83,8 @@ def _exchange(connection: socket.socket, pieces: Iterable[bytes]) -> Answer | No
             sent += count
             if count < len(content):
                 break
+        if half_close:
+            connection.shutdown(socket.SHUT_WR)
     began = time.monotonic()
     try:
         status, headers = _read_head(connection)

@@ -248,7 +248,7 @@ def test_the_last_threads_are_kept_for_requests_that_only_read(backend: FakeBack
 
 
 def test_a_place_is_given_back_after_a_request_that_failed(backend: FakeBackend) -> None:
-    client = client_of(backend, Settings(handler_threads=2, max_waiters=1))
+    client = client_of(backend, Settings(handler_threads=3, max_waiters=1))
     backend.error = RuntimeError("broken")
     failed = [client.post("/flow/execute", json=DOCUMENT).status_code for _ in range(3)]
     backend.error = None

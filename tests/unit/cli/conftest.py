@@ -91,6 +91,7 @@ class FakeBackend:
 
     events: Sequence[Event] = COMPLETED
     inputs: list[Mapping[str, Any]] = field(default_factory=list)
+    labels: list[Mapping[str, str] | None] = field(default_factory=list)
     flows: list[Flow] = field(default_factory=list)
     closed_with: list[timedelta | None] = field(default_factory=list)
     interrupt: bool = False
@@ -105,6 +106,7 @@ class FakeBackend:
     ) -> View:
         self.flows.append(flow)
         self.inputs.append(input)
+        self.labels.append(labels)
         return View.fold(EXECUTION, self.events[:1])
 
     def follow(self, execution_id: str) -> Iterator[Event]:

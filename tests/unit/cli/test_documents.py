@@ -84,6 +84,25 @@ def test_as_json_it_answers_like_the_service(
     assert result.stderr == ""
 
 
+def test_beside_a_flow_there_may_be_what_http_accepts(flow_manager: CommandLine) -> None:
+    file = flow_manager.write("flow.json", FLOW | {"input": {}, "labels": {"team": "shop"}, "x-note": [1]})
+
+    assert flow_manager("validate", file).exit_code == ExitCode.OK
+
+
+def test_what_is_wrong_beside_a_flow_and_in_it_comes_at_once(flow_manager: CommandLine) -> None:
+    document = changed(start_task="fetsh") | {"inputs": {}, "labels": {"a": 1}}
+    file = flow_manager.write("flow.json", document)
+
+    errors = json.loads(flow_manager("validate", "--json", file).stdout)["errors"]
+
+    assert [(error["pointer"], error["code"]) for error in errors] == [
+        ("#/inputs", "unknown-field"),
+        ("#/labels/a", "wrong-type"),
+        ("#/flow/start_task", "unknown-task"),
+    ]
+
+
 def test_the_schema_is_a_json_schema(flow_manager: CommandLine) -> None:
     schema = json.loads(flow_manager("schema").stdout)
 

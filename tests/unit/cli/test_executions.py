@@ -62,9 +62,28 @@ def test_as_json_an_execution_is_the_body_of_the_status_call(flow_manager: Comma
 
 
 def test_an_unknown_execution_is_an_error(flow_manager: CommandLine) -> None:
-    result = flow_manager("show", "x")
+    unknown = EXECUTION[:-1] + "2"
 
-    assert (result.exit_code, result.stderr) == (ExitCode.INVALID, "error: no execution has the id x\n")
+    result = flow_manager("show", unknown)
+
+    assert (result.exit_code, result.stderr) == (
+        ExitCode.INVALID,
+        f"error: no execution has the id {unknown}\n",
+    )
+
+
+def test_an_execution_is_shown_under_the_id_that_is_stored(flow_manager: CommandLine) -> None:
+    shown = json.loads(flow_manager("show", EXECUTION.upper(), "--json").stdout)
+
+    assert shown["execution_id"] == EXECUTION
+
+
+@pytest.mark.parametrize("text", ["x", EXECUTION.replace("-", ""), f"{{{EXECUTION}}}"])
+def test_what_can_be_no_id_is_refused_as_over_http(text: str, flow_manager: CommandLine) -> None:
+    result = flow_manager("show", text)
+
+    assert result.exit_code == ExitCode.INVALID
+    assert result.stderr == "error: an execution is named by a UUID, and this is none\n"
 
 
 def test_the_doctor_finds_a_sound_store_sound(flow_manager: CommandLine) -> None:

@@ -64,6 +64,16 @@ def test_the_input_comes_from_the_file_beside_the_flow(flow_manager: CommandLine
     assert flow_manager.backend.flows[0].id == "flow123"
 
 
+def test_labels_come_from_the_file_beside_the_flow(flow_manager: CommandLine) -> None:
+    file = flow_manager.write("flow.json", FLOW | {"labels": {"team": "shop"}, "x-note": [1]})
+
+    result = flow_manager("run", file, "--input", '{"n": 2}')
+
+    assert result.exit_code == ExitCode.OK
+    assert flow_manager.backend.labels == [{"team": "shop"}]
+    assert flow_manager.backend.inputs == [{"n": 2}]
+
+
 def test_the_flow_comes_from_standard_input(flow_manager: CommandLine) -> None:
     result = flow_manager("run", "-", stdin=json.dumps(FLOW["flow"]))
 

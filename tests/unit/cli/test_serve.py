@@ -72,12 +72,14 @@ def test_the_exit_code_is_that_of_the_service(flow_manager: CommandLine) -> None
     assert flow_manager("serve").exit_code == 74
 
 
-def test_modules_of_the_current_folder_can_be_imported(flow_manager: CommandLine) -> None:
-    sys.path[:] = [entry for entry in sys.path if entry not in ("", str(flow_manager.folder))]
+def test_a_command_leaves_it_to_the_search_for_tasks_where_modules_are_found(
+    flow_manager: CommandLine,
+) -> None:
+    sys.path[:] = before = [entry for entry in sys.path if entry not in ("", str(flow_manager.folder))]
 
-    flow_manager("serve")
+    flow_manager("serve", "--task-module", "shop")
 
-    assert sys.path[0] == os.getcwd() == str(flow_manager.folder)
+    assert sys.path == before
 
 
 def test_the_seed_reaches_the_sample_tasks(

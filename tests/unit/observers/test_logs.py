@@ -114,6 +114,17 @@ def test_text_from_outside_cannot_forge_a_line() -> None:
     assert line["level"] == "warning"
 
 
+@pytest.mark.parametrize("character", ["\x9b", "\x7f", "\u2028", "\u202e", "\U000e0001"])
+def test_what_a_terminal_takes_for_a_command_is_escaped(character: str) -> None:
+    stream = io.StringIO()
+    set_up_logging("info", "json", stream)
+
+    LogObserver().recorded(View(EXECUTION, "shop"), [AttemptLost(AT, "pay", reason=f"a{character}b")])
+
+    assert stream.getvalue().rstrip("\n").isprintable()
+    assert json.loads(stream.getvalue())["message"].endswith(f"a{character}b")
+
+
 def test_people_on_a_terminal_get_sentences_without_control_characters() -> None:
     terminal = Terminal()
     set_up_logging("info", "auto", terminal)

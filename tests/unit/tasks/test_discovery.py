@@ -61,7 +61,31 @@ def test_a_named_module_may_lie_in_the_current_folder(
 
     import_task_modules(["lies_here"])
 
-    assert sys.path[0] == str(tmp_path)
+    assert sys.path[-1] == str(tmp_path)
+
+
+def test_a_file_in_the_current_folder_stands_in_for_no_other_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, "pyclbr", "print('mine')")
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    monkeypatch.delitem(sys.modules, "pyclbr", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+    import_task_modules(["pyclbr"])
+
+    assert capsys.readouterr().out == ""
+
+
+def test_without_named_modules_the_current_folder_is_not_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    monkeypatch.chdir(tmp_path)
+
+    import_task_modules([])
+
+    assert str(tmp_path) not in sys.path
 
 
 def test_the_current_folder_stays_out_where_python_was_told_so(tmp_path: Path) -> None:
