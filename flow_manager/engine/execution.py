@@ -179,12 +179,19 @@ class ClaimedExecution:
     def _order(self, task: Task) -> AttemptOrder:
         view = self.view
         timeout = None if task.timeout is None else task.timeout.total_seconds()
-        deadline = deadline_of(self.flow, view)
+        time_left, deadline = None, deadline_of(self.flow, view)
         if deadline is not None:
-            left = max(0.0, (deadline - self._around.clock.now()).total_seconds())
-            timeout = left if timeout is None else min(timeout, left)
+            time_left = max(0.0, (deadline - self._around.clock.now()).total_seconds())
         return AttemptOrder(
-            view.execution_id, view.flow_id, task, view.run, view.attempt, view.input, view.results, timeout
+            view.execution_id,
+            view.flow_id,
+            task,
+            view.run,
+            view.attempt,
+            view.input,
+            view.results,
+            timeout,
+            time_left,
         )
 
     def _circumstances(self, now: datetime) -> Circumstances:

@@ -28,6 +28,9 @@ class AttemptOrder(msgspec.Struct, frozen=True):
     attempts: Mapping[str, Attempt]
     """The last ended attempt of each task."""
     timeout: float | None = None
+    """Seconds for the body, from its start."""
+    time_left: float | None = None
+    """Seconds until the execution's own deadline, from now, whatever the attempt has to wait for."""
 
 
 class AttemptResult(msgspec.Struct, frozen=True):

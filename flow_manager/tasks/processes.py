@@ -49,7 +49,8 @@ class ProcessPool:
     async def run(self, order: AttemptOrder) -> AttemptResult:
         """Run one attempt. Its time starts when a child is ready for it."""
         source = self._registry[order.task.type].source
-        return await self._threads.run(ChildBody(self, Run(source, order, self._most_result)), order.timeout)
+        body = ChildBody(self, Run(source, order, self._most_result))
+        return await self._threads.run(body, order.timeout, order.time_left)
 
     async def stop(self) -> None:
         """End all children."""
@@ -125,6 +126,11 @@ class ChildBody(Job):
             return not_started(
                 f"importing {self._request.source.module!r} took more than {START_PATIENCE:g} s"
             )
+        except Exception as error:  # whatever it is, this child is not to be used or forgotten
+            self._pool.give_up(child)
+            if self.started_at is None:
+                raise
+            return from_loss(f"the process of the task body could not be understood: {error}")
         self._release(child, is_last)
         return result
 

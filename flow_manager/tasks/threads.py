@@ -73,23 +73,27 @@ class ThreadPool:
         """How many threads are held by bodies that nobody waits for, in words."""
         return f"{len(self._left)} of {self._size} threads"
 
-    async def run(self, job: Job, timeout: float | None) -> AttemptResult:
-        """Have the job done, and wait for it no longer than `timeout` seconds from its start."""
+    async def run(self, job: Job, timeout: float | None, time_left: float | None = None) -> AttemptResult:
+        """Have the job done, and wait for it no longer than `timeout` seconds from its start, nor than
+        `time_left` seconds from now. A job that has not started by then never does."""
         loop = asyncio.get_running_loop()
         job.future = loop.create_future()
         self._submit(job, loop)
         if timeout is not None:
             job.timer = loop.call_later(timeout, self._look, loop, job, timeout)
+        last_call = None if time_left is None else loop.call_later(time_left, self._end, job, time_left)
         try:
             return await job.future
         except asyncio.CancelledError:
-            if job.future.cancelled():
-                self._leave(job)
-                job.cancel()
+            if not job.future.cancelled():
+                return job.future.result()  # it came together with the cancellation, and counts
+            self._leave(job)
+            job.cancel()
             raise
         finally:
-            if job.timer is not None:
-                job.timer.cancel()
+            for timer in (job.timer, last_call):
+                if timer is not None:
+                    timer.cancel()
 
     def stop(self) -> None:
         """Cancel everything; every thread ends when its body has returned."""
@@ -164,8 +168,13 @@ class ThreadPool:
         wait = max(timeout, LEAST_NAP) if began is None else began + timeout - time.monotonic()
         if wait > 0:
             job.timer = loop.call_later(wait, self._look, loop, job, timeout)
-        elif not job.future.done():
-            job.future.set_result(from_timeout(timeout))
+        else:
+            self._end(job, timeout)
+
+    def _end(self, job: Job, seconds: float) -> None:
+        """The time is up."""
+        if not job.future.done():
+            job.future.set_result(from_timeout(seconds))
             self._leave(job)
             job.time_out()
 

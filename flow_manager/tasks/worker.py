@@ -39,16 +39,18 @@ class TaskWorker:
         task = self._registry.get(order.task.type)
         if task is None:
             return _at_once(not_started(f"no task of type {order.task.type!r} is registered"))
-        timeout = order.timeout
-        if timeout is not None and timeout <= 0:
-            return _at_once(from_timeout(timeout))
+        timeout, time_left = order.timeout, order.time_left
+        within = min((each for each in (timeout, time_left) if each is not None), default=None)
+        if within is not None and within <= 0:
+            return _at_once(from_timeout(within))
         if task.runs == "thread":
-            return self._threads.run(ThreadBody(self._threads, task, order, self._most_result), timeout)
+            body = ThreadBody(self._threads, task, order, self._most_result)
+            return self._threads.run(body, timeout, time_left)
         if task.runs == "process":
             return self._processes.run(order)
         cancellation = Cancellation()
-        body = self._await(task, TaskContext(order, cancellation))
-        return body if timeout is None else self._await_within(body, timeout, cancellation)
+        call = self._await(task, TaskContext(order, cancellation))
+        return call if within is None else self._await_within(call, within, cancellation)
 
     async def stop(self) -> None:
         for body in self._left:
@@ -76,6 +78,8 @@ class TaskWorker:
         try:
             await asyncio.wait((attempt,), timeout=timeout)
         except asyncio.CancelledError:
+            if attempt.done() and not attempt.cancelled():
+                return attempt.result()  # it came together with the cancellation, and counts
             self._leave(attempt, cancellation)
             raise
         if not attempt.done():

@@ -199,3 +199,34 @@ def test_a_definition_that_cannot_be_read_stops_its_execution_and_says_so(tmp_pa
     backend.close(timedelta(0))
 
     assert healthy is ExecutionStatus.COMPLETED
+
+
+def test_a_flow_does_not_outlive_its_time_while_a_task_waits_for_a_thread(tmp_path: Path) -> None:
+    begun: list[str] = []
+    gate = threading.Event()
+
+    def block(context: TaskContext) -> None:
+        begun.append(context.execution_id)
+        gate.wait(10)
+
+    registry = TaskRegistry()
+    registry.register("block", block)
+    processes = ProcessPool(registry, size=1, most_result=RESULTS)
+    worker = TaskWorker(registry, threads=1, processes=processes, most_result=RESULTS)
+    store = SqliteStore(tmp_path / "a.db")
+    orchestrator = FlowOrchestrator(store, worker, SystemClock(), [], EngineLimits())
+    backend = NativeBackend(orchestrator, registry, lambda error: None)
+    first = backend.submit(flow_of("block"), {})
+    timed = FlowParser().parse(document(task("block"), timeout=0.3))
+
+    began = time.monotonic()
+    view = backend.submit(timed, {}).result(10)
+    took = time.monotonic() - began
+    gate.set()
+    first.result(10)
+    backend.close(timedelta(0))
+
+    assert view.error is not None
+    assert view.error.code == "flow.timeout"
+    assert took < 3.0
+    assert view.execution_id not in begun
