@@ -23,7 +23,8 @@ from tests.support.fake_backend import FakeBackend
 
 
 def tell(text: str) -> None:
-    print(text, flush=True)
+    # One write: `print` makes two, between which the words of other threads can come.
+    os.write(sys.stdout.fileno(), f"{text}\n".encode())
 
 
 class TellingBackend(FakeBackend):
