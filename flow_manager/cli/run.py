@@ -35,8 +35,8 @@ def run(ctx: click.Context, /, file: Path, input_text: str | None, **options: ob
     """Execute the flow in FILE (- is standard input) here and now, without a server.
 
     FILE may hold `input` and `labels` beside `flow`, like the body of POST /flow/execute; --input takes the
-    place of that input. On a terminal the execution is shown as it goes; in a pipe it is printed as
-    one JSON object. Exits with 0 if it completed, 1 if it failed, 2 if the flow or its input is not valid.
+    place of that input. On a terminal the execution is shown as it goes; in a pipe it is printed as one JSON
+    object. Exits with 0 if it completed, 1 if it failed, 2 if the flow or its input is not valid.
     """
     settings = settings_from(_quieter_on_a_terminal(options))
     bootstrap.configure_logging(settings)

@@ -1,6 +1,8 @@
-"""A process that executes one flow and dies at its n-th crossing of a durable boundary:
-`python -m tests.faults.crash_point DATABASE JOURNAL N`. It prints the id of the execution once
-its start is acknowledged, and exits with 0 if the flow ended before the n-th crossing.
+"""A process that executes one flow and dies at its n-th crossing of a durable boundary.
+
+`python -m tests.faults.crash_point DATABASE JOURNAL N SEED`; the seed chooses the flow. It prints the
+id of the execution once its start is acknowledged, and exits with 0 if everything in the database
+has ended before the n-th crossing.
 
 A boundary is crossed before and after each write of the store and each body of a task.
 """
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import sys
 import time
 from collections.abc import Awaitable, Callable, Container, Sequence
@@ -34,13 +37,19 @@ from flow_manager.tasks.registry import TaskRegistry
 from flow_manager.tasks.worker import TaskWorker
 from tests.support.documents import document, task
 
-FLOW = document(
-    task("nothing"),
-    task("fail_until", {"attempt": 2}, retry={"max_attempts": 3, "delay": "10ms"}),
-    task("plain"),
-    flow_id="crossing",
-)
 DIED = 99
+
+
+def flow_of(seed: int) -> dict[str, Any]:
+    """The flow of seed 0 has a task of each kind; the others are drawn."""
+    kinds = [
+        task("nothing"),
+        task("fail_until", {"attempt": 2}, retry={"max_attempts": 3, "delay": "10ms"}),
+        task("plain"),
+    ]
+    chance = random.Random(seed)
+    drawn = kinds if seed == 0 else chance.choices([*kinds, task("isolated")], k=chance.randint(1, 4))
+    return document(*drawn, flow_id="crossing")
 
 
 class Boundary:
@@ -110,13 +119,13 @@ def open_backend(database: Path, registry: TaskRegistry, boundary: Boundary) -> 
     return NativeBackend(orchestrator, registry, lambda _: os._exit(74))
 
 
-def main(database: Path, journal: str, last: int) -> None:
+def main(database: Path, journal: str, last: int, seed: int) -> None:
     logging.disable()
     os.environ["TASK_JOURNAL"] = journal
     registry = bootstrap.build_registry(Settings(task_modules=("tests.support.service_tasks",)))
     boundary = Boundary(last)
     backend = open_backend(database, registry, boundary)
-    started = backend.execute(FlowParser().parse(FLOW), {}, wait=timedelta(0))
+    started = backend.execute(FlowParser().parse(flow_of(seed)), {}, wait=timedelta(0))
     print(started.execution_id, flush=True)
     with closing(SqliteReader(database)) as reader:
         while reader.open_executions():
@@ -125,4 +134,4 @@ def main(database: Path, journal: str, last: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

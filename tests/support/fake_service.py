@@ -10,14 +10,9 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Mapping
-from datetime import timedelta
-from typing import Any
 
 from flow_manager.api.app import create_app
 from flow_manager.api.server import ApiServer
-from flow_manager.core.definition import Flow
-from flow_manager.core.view import View
 from flow_manager.settings import Settings
 from tests.support.fake_backend import FakeBackend
 
@@ -27,24 +22,18 @@ def tell(text: str) -> None:
     os.write(sys.stdout.fileno(), f"{text}\n".encode())
 
 
-class TellingBackend(FakeBackend):
-    def execute(
-        self,
-        flow: Flow,
-        input: Mapping[str, Any],
-        *,
-        labels: Mapping[str, str] | None = None,
-        wait: timedelta | None = None,
-    ) -> View:
-        if self.error is None:
-            tell("start")
-        return super().execute(flow, input, labels=labels, wait=wait)
+class TellingEvent(threading.Event):
+    """Tells of each start that was not refused."""
+
+    def set(self) -> None:
+        super().set()
+        tell("start")
 
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stdout)
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0
-    backend = TellingBackend()
+    backend = FakeBackend(started=TellingEvent())
     hurried = threading.Event()
     if seconds:
         backend.ending.clear()
