@@ -79,7 +79,9 @@ def test_what_is_not_known_is_found_out_and_gone_on_with(
     monkeypatch.setattr(rescuer, "SUSPICIOUS", 0.02)
     database = tmp_path / "unknown.db"
     store = ForgetfulStore(database, share, seed=7)
-    orchestrator = FlowOrchestrator(store, FakeWorker(), SystemClock(), [], EngineLimits())
+    orchestrator = FlowOrchestrator(
+        store, FakeWorker(), SystemClock(), [], EngineLimits(max_starting=executions + 1)
+    )
     faults: list[BaseException] = []
     backend = NativeBackend(orchestrator, bootstrap.build_registry(Settings()), faults.append)
     flow = FlowParser().parse(FLOW)
