@@ -123,7 +123,10 @@ def _path(_: Setting, given: object) -> Path:
     text = str(given)
     if not text.strip() or "\0" in text:
         raise ValueError("the path of a file")
-    return Path(text).expanduser()
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError("the path of a file; no user of this machine has the name after '~'") from None
 
 
 def _modules(_: Setting, given: object) -> tuple[str, ...]:

@@ -81,6 +81,8 @@ def test_an_option_wins_over_its_environment_twin() -> None:
         ("FLOW_MANAGER_HOST", "a\nb"),
         ("FLOW_MANAGER_DATABASE", " "),
         ("FLOW_MANAGER_DATABASE", "a\0b"),
+        ("FLOW_MANAGER_DATABASE", "~nobody-of-this-name/x.db"),
+        ("FLOW_MANAGER_HANDLER_THREADS", "2"),
         ("FLOW_MANAGER_DURABILITY", "fast"),
         ("FLOW_MANAGER_TASK_MODULES", "shop/tasks.py"),
         ("FLOW_MANAGER_TASK_MODULES", "..shop"),
