@@ -31,7 +31,10 @@ from flow_manager.core.states import ExecutionStatus, Wake, WakeReason
 from flow_manager.core.view import Phase, View
 
 MOST_LOSSES: Final = 3
-"""A task run whose attempts killed the worker this often is quarantined."""
+"""A task run whose attempts killed the worker this often is quarantined. The last of them runs in a
+process of its own: what dies with that process is guilty, what dies with the service is not."""
+MOST_DEATHS: Final = 10
+"""A task run that lost its worker this often is quarantined, whoever is to blame."""
 
 
 class RunAttempt(msgspec.Struct, frozen=True, gc=False):
@@ -67,13 +70,15 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
 
 
 class Loss(msgspec.Struct, frozen=True):
-    """How the worker of an open attempt was lost, and whether the task may be to blame."""
+    """How the worker of an open attempt was lost, and whether the task may be to blame.
+    `of_service`: the whole service died, and not just a process of the task's own."""
 
     reason: str
     blame: bool = True
+    of_service: bool = False
 
 
-WORKER_DIED: Final = Loss("the worker died before the result was stored")
+WORKER_DIED: Final = Loss("the worker died before the result was stored", of_service=True)
 
 
 class Circumstances(msgspec.Struct, frozen=True, gc=False):
@@ -113,7 +118,7 @@ def _after_start(flow: Flow, view: View, given: Circumstances) -> Decision:
 
 
 def _after_release(flow: Flow, view: View, given: Circumstances) -> Decision:
-    return _start_attempt(flow, view.task, view.run, view.attempt + 1, given)
+    return _start_again(flow, view, given)
 
 
 def _after_routing(flow: Flow, view: View, given: Circumstances) -> Decision:
@@ -147,22 +152,23 @@ def _after_interruption(flow: Flow, view: View, given: Circumstances) -> Decisio
         error = TaskError("task.lost", f"{reason}; whether the task took effect is unknown", retryable=False)
         lost = AttemptEnded(given.now, task.name, view.run, view.attempt, "unknown", reason, None, error)
         return Decision((lost,), DecideAgain())
-    gone = AttemptLost(given.now, task.name, view.run, view.attempt, reason, given.loss.blame)
+    blame = given.loss.blame and not (given.loss.of_service and view.is_isolated)
+    gone = AttemptLost(given.now, task.name, view.run, view.attempt, reason, blame)
     return Decision((gone,), DecideAgain())
 
 
 def _after_loss(flow: Flow, view: View, given: Circumstances) -> Decision:
-    if view.losses >= MOST_LOSSES:
+    if view.losses >= MOST_LOSSES or view.deaths >= MOST_DEATHS:
         quarantined = ExecutionQuarantined(given.now, view.task, _cause(view))
         return Decision((quarantined,), Park(Wake(WakeReason.QUARANTINE, given.now, _cause(view))))
-    return _start_attempt(flow, view.task, view.run, view.attempt + 1, given)
+    return _start_again(flow, view, given)
 
 
 def _during_retry_wait(flow: Flow, view: View, given: Circumstances) -> Decision:
     due_at = view.retry_due_at or given.now
     if due_at > given.now:
         return Decision((), Park(Wake(WakeReason.DUE, _first(due_at, deadline_of(flow, view)))))
-    return _start_attempt(flow, view.task, view.run, view.attempt + 1, given)
+    return _start_again(flow, view, given)
 
 
 def _in_quarantine(_flow: Flow, view: View, given: Circumstances) -> Decision:
@@ -170,7 +176,7 @@ def _in_quarantine(_flow: Flow, view: View, given: Circumstances) -> Decision:
 
 
 def _cause(view: View) -> str:
-    return f"task {view.task!r} lost its worker {view.losses} times"
+    return f"task {view.task!r} lost its worker {view.deaths} times"
 
 
 def _at_the_end(_flow: Flow, view: View, _given: Circumstances) -> Decision:
@@ -200,16 +206,21 @@ def _start_run(flow: Flow, name: str, run: int, given: Circumstances) -> Decisio
     if run > flow.max_task_runs:
         message = f"the execution has had all the {flow.max_task_runs} task runs it may have (max_task_runs)"
         return _fail(given.now, TaskError("limit.task_runs", message, retryable=False))
-    return _start_attempt(flow, name, run, 1, given)
+    return _start_attempt(flow.tasks[name], AttemptStarted(given.now, name, run), given)
 
 
-def _start_attempt(flow: Flow, name: str, run: int, attempt: int, given: Circumstances) -> Decision:
-    task = flow.tasks[name]
+def _start_again(flow: Flow, view: View, given: Circumstances) -> Decision:
+    isolated = view.losses >= MOST_LOSSES - 1
+    started = AttemptStarted(given.now, view.task, view.run, view.attempt + 1, isolated)
+    return _start_attempt(flow.tasks[view.task], started, given)
+
+
+def _start_attempt(task: Task, started: AttemptStarted, given: Circumstances) -> Decision:
     if not given.may_start:
         return Decision((), Park(Wake(WakeReason.DUE, given.now)))
     if task.type not in given.task_types:
         return Decision((), Park(Wake(WakeReason.CODE, given.now, task.type)))
-    return Decision((AttemptStarted(given.now, name, run, attempt),), RunAttempt(task))
+    return Decision((started,), RunAttempt(task))
 
 
 def _fail(now: datetime, error: TaskError | None) -> Decision:

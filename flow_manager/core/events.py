@@ -31,11 +31,13 @@ class ExecutionStarted(_Event, frozen=True, tag="execution_started"):
 
 
 class AttemptStarted(_Event, frozen=True, tag="attempt_started"):
-    """Stored before the task body starts. `run` counts the task runs of the execution from 1."""
+    """Stored before the task body starts. `run` counts the task runs of the execution from 1.
+    `isolated`: in a process of its own, because earlier attempts were lost together with theirs."""
 
     task: str
     run: int = 1
     attempt: int = 1
+    isolated: bool = False
 
 
 class AttemptEnded(_Event, frozen=True, tag="attempt_ended"):

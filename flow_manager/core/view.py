@@ -104,6 +104,10 @@ class View:
     """Attempts of the current run that failed; lost ones do not count."""
     losses: int = 0
     """Attempts of the current run that were lost, perhaps by the task's own doing."""
+    deaths: int = 0
+    """Attempts of the current run that were lost, by whosever doing."""
+    is_isolated: bool = False
+    """Whether the last attempt ran in a process of its own, to find out who kills the worker."""
     run_started_at: datetime | None = None
     retry_due_at: datetime | None = None
     routed_by_failure: bool = False
@@ -172,9 +176,9 @@ def _execution_started(view: View, event: ExecutionStarted) -> None:
 
 def _attempt_started(view: View, event: AttemptStarted) -> None:
     if event.run != view.run:
-        view.run, view.failures, view.losses = event.run, 0, 0
+        view.run, view.failures, view.losses, view.deaths = event.run, 0, 0, 0
         view.run_started_at = event.at
-    view.task, view.attempt = event.task, event.attempt
+    view.task, view.attempt, view.is_isolated = event.task, event.attempt, event.isolated
     view.phase = Phase.ATTEMPT_OPEN
     view.retry_due_at = None
     view.attempts.append(Attempt(event.task, event.run, event.attempt, event.at))
@@ -195,6 +199,7 @@ def _attempt_lost(view: View, event: AttemptLost) -> None:
     entry.ended_at, entry.status, entry.message = event.at, "lost", event.reason
     entry.error = TaskError("task.lost", event.reason)
     view.losses += event.blame
+    view.deaths += 1
     view.phase = Phase.ATTEMPT_LOST
 
 

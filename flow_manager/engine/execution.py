@@ -192,6 +192,7 @@ class ClaimedExecution:
             view.results,
             timeout,
             time_left,
+            view.is_isolated,
         )
 
     def _circumstances(self, now: datetime) -> Circumstances:

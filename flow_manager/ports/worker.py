@@ -31,6 +31,14 @@ class AttemptOrder(msgspec.Struct, frozen=True):
     """Seconds for the body, from its start."""
     time_left: float | None = None
     """Seconds until the execution's own deadline, from now, whatever the attempt has to wait for."""
+    isolated: bool = False
+    """Whether to run the body in a process of its own, whatever its task asks for; if it can be."""
+
+    @property
+    def within(self) -> float | None:
+        """Seconds for an attempt that starts now; None if nothing bounds it."""
+        bounds = [each for each in (self.timeout, self.time_left) if each is not None]
+        return min(bounds) if bounds else None
 
 
 class AttemptResult(msgspec.Struct, frozen=True):

@@ -24,6 +24,7 @@ from flow_manager.tasks.context import TaskContext
 
 MOST_ERROR_TEXT: Final = 4096
 """Characters of an error message that are kept per attempt."""
+NOT_STARTED: Final = "task.not_started"
 MOST_DETAILS: Final = 16 << 10
 """Bytes of JSON that the details of an error may have."""
 
@@ -89,7 +90,7 @@ def from_loss(message: str) -> AttemptResult:
 
 def not_started(message: str) -> AttemptResult:
     """The result of an attempt whose body could not be started."""
-    return _failure(TaskError("task.not_started", storable(message)))
+    return _failure(TaskError(NOT_STARTED, storable(message)))
 
 
 def unreadable(message: str) -> AttemptResult:

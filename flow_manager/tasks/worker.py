@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Container, Coroutine
 from typing import Any
 
 from flow_manager.ports.worker import AttemptOrder, AttemptResult
 from flow_manager.tasks.context import Cancellation, TaskContext
-from flow_manager.tasks.outcome import from_exception, from_return, from_timeout, not_started, raised
+from flow_manager.tasks.outcome import (
+    NOT_STARTED,
+    from_exception,
+    from_return,
+    from_timeout,
+    not_started,
+    raised,
+)
 from flow_manager.tasks.processes import ProcessPool
 from flow_manager.tasks.registry import RegisteredTask, TaskRegistry
 from flow_manager.tasks.threads import Job, ThreadPool
+
+log = logging.getLogger(__name__)
 
 
 class TaskWorker:
@@ -39,18 +49,30 @@ class TaskWorker:
         task = self._registry.get(order.task.type)
         if task is None:
             return _at_once(not_started(f"no task of type {order.task.type!r} is registered"))
-        timeout, time_left = order.timeout, order.time_left
-        within = min((each for each in (timeout, time_left) if each is not None), default=None)
+        within = order.within
         if within is not None and within <= 0:
             return _at_once(from_timeout(within))
+        if order.isolated and task.runs != "process" and task.source.can_be_found_again:
+            return self._isolate(task, order)
+        return self._run(task, order)
+
+    def _run(self, task: RegisteredTask, order: AttemptOrder) -> Awaitable[AttemptResult]:
         if task.runs == "thread":
             body = ThreadBody(self._threads, task, order, self._most_result)
-            return self._threads.run(body, timeout, time_left)
+            return self._threads.run(body, order.timeout, order.time_left)
         if task.runs == "process":
             return self._processes.run(order)
         cancellation = Cancellation()
-        call = self._await(task, TaskContext(order, cancellation))
+        call, within = self._await(task, TaskContext(order, cancellation)), order.within
         return call if within is None else self._await_within(call, within, cancellation)
+
+    async def _isolate(self, task: RegisteredTask, order: AttemptOrder) -> AttemptResult:
+        """In a child; or here, if the child cannot import what was made for this process."""
+        result = await self._processes.run(order)
+        if result.error is None or result.error.code != NOT_STARTED:
+            return result
+        log.warning("task %s cannot be isolated: %s", order.task.name, result.message)
+        return await self._run(task, order)
 
     async def stop(self) -> None:
         for body in self._left:

@@ -6,11 +6,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from flow_manager.core.decide import (
+    MOST_DEATHS,
     MOST_LOSSES,
+    WORKER_DIED,
     Action,
     Circumstances,
     DecideAgain,
     Finish,
+    Loss,
     Park,
     RunAttempt,
     deadline_of,
@@ -51,9 +54,12 @@ def view_of(*events: Event) -> View:
 
 
 def given(
-    now: datetime = NOW, types: Container[str] = ("a", "b", "c"), may_start: bool = True
+    now: datetime = NOW,
+    types: Container[str] = ("a", "b", "c"),
+    may_start: bool = True,
+    loss: Loss = WORKER_DIED,
 ) -> Circumstances:
-    return Circumstances(now, chance=0.25, task_types=types, may_start=may_start)
+    return Circumstances(now, chance=0.25, task_types=types, may_start=may_start, loss=loss)
 
 
 def decided(flow: Flow, view: View, circumstances: Circumstances | None = None) -> tuple[list[Event], Action]:
@@ -303,11 +309,12 @@ def test_the_outcome_of_a_lost_attempt_is_unknown_if_it_must_not_start_twice() -
 def test_a_task_that_keeps_killing_its_worker_is_quarantined() -> None:
     flow = flow_of("a", timeout=timedelta(seconds=200))
     view = view_of()
-    for _ in range(MOST_LOSSES):
+    for losses in range(MOST_LOSSES):
         _, action = decided(flow, view)
         assert isinstance(action, RunAttempt)
+        assert view.is_isolated == (losses == MOST_LOSSES - 1)
 
-    events, action = decided(flow, view)
+    events, action = decided(flow, view, given(loss=Loss("the process of the task body ended")))
 
     reason = "task 'a' lost its worker 3 times"
     parked = Park(Wake(WakeReason.QUARANTINE, NOW, reason))
@@ -316,6 +323,31 @@ def test_a_task_that_keeps_killing_its_worker_is_quarantined() -> None:
     assert action == parked
     assert view.status is ExecutionStatus.QUARANTINED
     assert decided(flow, view) == ([], parked)
+
+
+def test_a_bystander_that_ran_in_a_process_of_its_own_is_not_blamed_for_the_death_of_the_service() -> None:
+    flow = flow_of("a")
+    view = view_of()
+    for _ in range(MOST_LOSSES):
+        decided(flow, view)
+
+    events, action = decided(flow, view)
+
+    gone = AttemptLost(NOW, "a", 1, MOST_LOSSES, WORKER_DIED.reason, blame=False)
+    assert events == [gone, AttemptStarted(NOW, "a", 1, MOST_LOSSES + 1, isolated=True)]
+    assert isinstance(action, RunAttempt)
+
+
+def test_a_task_run_that_loses_its_worker_without_end_is_quarantined_whoever_is_to_blame() -> None:
+    flow = flow_of("a")
+    view = view_of()
+    for _ in range(MOST_DEATHS):
+        _, action = decided(flow, view)
+        assert isinstance(action, RunAttempt)
+
+    _, action = decided(flow, view)
+
+    assert action == Park(Wake(WakeReason.QUARANTINE, NOW, f"task 'a' lost its worker {MOST_DEATHS} times"))
 
 
 def test_losses_of_one_task_run_are_not_counted_against_the_next() -> None:
