@@ -15,6 +15,7 @@ from flow_manager.engine.clock import SystemClock
 from flow_manager.engine.native import NativeBackend
 from flow_manager.engine.orchestrator import FlowOrchestrator
 from flow_manager.engine.reading import ReadingBackend
+from flow_manager.engine.secrets import Secrets, read_secrets
 from flow_manager.errors import StoreReadOnly
 from flow_manager.observers.logs import LogObserver, set_up_logging
 from flow_manager.ports.backend import Backend
@@ -22,6 +23,7 @@ from flow_manager.ports.store import Reader
 from flow_manager.settings import Settings
 from flow_manager.stores.sqlite.reader import SqliteReader
 from flow_manager.stores.sqlite.store import SqliteStore
+from flow_manager.tasks.builtin.registration import BuiltinSettings, register_builtin_tasks
 from flow_manager.tasks.discovery import import_task_modules
 from flow_manager.tasks.processes import ProcessPool
 from flow_manager.tasks.registry import REGISTRY, TaskRegistry
@@ -42,6 +44,9 @@ def configure_logging(settings: Settings) -> None:
 def build_registry(settings: Settings) -> TaskRegistry:
     """All tasks: those registered already, of the named modules, and of installed packages.
     Raises `TaskRegistrationError`."""
+    register_builtin_tasks(
+        REGISTRY, BuiltinSettings(http_allow=settings.http_allow, commands=settings.commands)
+    )
     import_task_modules(settings.task_modules)
     return REGISTRY
 
@@ -61,7 +66,8 @@ def open_backend(settings: Settings) -> NativeBackend:
         registry, threads=settings.task_threads, processes=processes, most_result=settings.max_result
     )
     limits = EngineLimits(max_running=settings.max_running, max_waiting=settings.max_waiting)
-    orchestrator = FlowOrchestrator(store, worker, SystemClock(), [LogObserver()], limits)
+    secrets = Secrets(read_secrets(settings.secrets))
+    orchestrator = FlowOrchestrator(store, worker, SystemClock(), [LogObserver()], limits, secrets)
     return NativeBackend(orchestrator, registry, die, most_input=settings.max_result)
 
 

@@ -9,6 +9,12 @@
     ├── SettingsError             a setting is unknown, unreadable or forbidden
     ├── TaskRegistrationError     a task cannot be registered, or its module not imported
     ├── ExecutionUnknown          no execution has this id
+    ├── ExecutionOver             the execution has ended, and nothing can be sent to it
+    ├── SignalUnknown             no task of the flow waits for a signal of this name
+    ├── TooMuchMail               as many signals as may be wait to be taken up
+    ├── ApprovalUnknown           nobody gave out this token
+    ├── ApprovalOver              the question was answered already, or is out of date
+    ├── NotAsked                  somebody answered who was not asked
     ├── Overloaded                full; the same call may succeed after `retry_after` seconds
     ├── ShuttingDown              stopping; nothing new is accepted
     └── StoreError                the store cannot do what was asked
@@ -18,6 +24,7 @@
         ├── StoreDamaged          the file is not a sound database; it was left untouched
         ├── StoreNewer            the schema was written by a newer version
         ├── OutcomeUnknown        a commit was sent and its fate is not known
+        ├── MailUnread            something was sent that the writer does not know; nothing was written
         └── StaleClaim            the writer no longer owns the execution; nothing was written
 
 Each class has a stable, dotted `code`. HTTP statuses and exit codes are chosen at the edges
@@ -107,6 +114,30 @@ class ExecutionUnknown(FlowManagerError):
     code = "execution.unknown"
 
 
+class ExecutionOver(FlowManagerError):
+    code = "execution.over"
+
+
+class SignalUnknown(FlowManagerError):
+    code = "signal.unknown"
+
+
+class TooMuchMail(FlowManagerError):
+    code = "signal.too_many"
+
+
+class ApprovalUnknown(FlowManagerError):
+    code = "approval.unknown"
+
+
+class ApprovalOver(FlowManagerError):
+    code = "approval.over"
+
+
+class NotAsked(FlowManagerError):
+    code = "approval.not_asked"
+
+
 class Overloaded(FlowManagerError):
     """Full. `retry_after` is in whole seconds."""
 
@@ -147,6 +178,10 @@ class StoreNewer(StoreError):
 
 class OutcomeUnknown(StoreError):
     code = "store.outcome_unknown"
+
+
+class MailUnread(StoreError):
+    code = "store.mail_unread"
 
 
 class StaleClaim(StoreError):

@@ -15,19 +15,25 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from flow_manager.api.answers import json_response
 from flow_manager.errors import (
+    ApprovalOver,
+    ApprovalUnknown,
+    ExecutionOver,
     ExecutionUnknown,
     FlowManagerError,
     InvalidFlow,
     InvalidInput,
     InvalidRequest,
     MalformedJson,
+    NotAsked,
     OutcomeUnknown,
     Overloaded,
     ShuttingDown,
+    SignalUnknown,
     StoreError,
     StoreFull,
     StoreReadOnly,
     TooLarge,
+    TooMuchMail,
 )
 
 log = logging.getLogger(__name__)
@@ -51,14 +57,19 @@ class Kind:
 BAD_REQUEST = Kind(400, "bad-request", "The request cannot be read")
 MALFORMED_JSON = Kind(400, "malformed-json", "The body is not acceptable JSON")
 BAD_HOST = Kind(400, "bad-host", "The Host header does not name this service")
+NOT_ASKED = Kind(403, "not-asked", "Somebody else was asked")
 CROSS_ORIGIN = Kind(403, "cross-origin", "The request comes from a page of another origin")
 NOT_FOUND = Kind(404, "not-found", "There is nothing here")
 METHOD_NOT_ALLOWED = Kind(405, "method-not-allowed", "The resource does not answer to this method")
 NOT_ACCEPTABLE = Kind(406, "not-acceptable", "The answers of this service are JSON")
+ALREADY_TERMINAL = Kind(409, "already-terminal", "The execution has ended")
+ALREADY_ANSWERED = Kind(409, "already-answered", "The question needs no answer any more")
 TOO_LARGE = Kind(413, "too-large", "The request is too large")
 UNSUPPORTED_MEDIA_TYPE = Kind(415, "unsupported-media-type", "The body is not of an accepted type")
 INVALID_REQUEST = Kind(422, "invalid-request", "The request is not valid")
 INVALID_FLOW = Kind(422, "invalid-flow", "The flow definition is not valid")
+UNKNOWN_SIGNAL = Kind(422, "unknown-signal", "Nothing waits for such a signal")
+TOO_MANY_SIGNALS = Kind(429, "too-many-signals", "Too many signals wait to be taken up", retry_after=5)
 INTERNAL_ERROR = Kind(500, "internal-error", "The service failed")
 OVERLOADED = Kind(503, "overloaded", "The service is full", retry_after=1)
 STOPPING = Kind(503, "stopping", "The service is stopping", retry_after=5)
@@ -75,6 +86,12 @@ KINDS: Final[Mapping[type[BaseException], Kind]] = {
     TooLarge: TOO_LARGE,
     InvalidInput: INVALID_REQUEST,
     ExecutionUnknown: NOT_FOUND,
+    ExecutionOver: ALREADY_TERMINAL,
+    SignalUnknown: UNKNOWN_SIGNAL,
+    TooMuchMail: TOO_MANY_SIGNALS,
+    ApprovalUnknown: NOT_FOUND,
+    ApprovalOver: ALREADY_ANSWERED,
+    NotAsked: NOT_ASKED,
     Overloaded: OVERLOADED,
     ShuttingDown: STOPPING,
     StoreFull: NO_SPACE,

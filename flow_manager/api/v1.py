@@ -23,7 +23,7 @@ _LIMIT: Final = re.compile(r"[0-9]{1,9}")
 
 
 class ResourceRoutes:
-    """The endpoints under `/v1`; all of them only read.
+    """The endpoints under `/v1` that only read.
 
     Those whose work grows with the store share a small room; beyond it they are refused with 503.
     """
@@ -36,6 +36,7 @@ class ResourceRoutes:
         app.add_url_rule("/v1/executions", view_func=self.executions)
         app.add_url_rule("/v1/executions/<text>", view_func=self.execution)
         app.add_url_rule("/v1/executions/<text>/history", view_func=self.history)
+        app.add_url_rule("/v1/executions/<text>/children", view_func=self.children)
         app.add_url_rule("/v1/tasks", view_func=self.tasks)
         app.add_url_rule("/v1/schema/flow", view_func=self.schema)
         app.add_url_rule("/v1/doctor", view_func=self.doctor)
@@ -56,7 +57,20 @@ class ResourceRoutes:
 
     def execution(self, text: str) -> Response:
         read_parameters()
-        return answer(self._backend.describe(read_execution_id(text)).to_json())
+        execution_id = read_execution_id(text)
+        view = self._backend.describe(execution_id)
+        body = view.to_json()
+        if view.wait is not None and not view.is_ended:
+            questions = self._backend.questions(execution_id)
+            body |= {"questions": [question.to_json() for question in questions]} if questions else {}
+        return answer(body)
+
+    def children(self, text: str) -> Response:
+        """The executions that it has started, in the order of their start."""
+        read_parameters()
+        with self._room:
+            children = self._backend.children(read_execution_id(text))
+            return answer({"children": [child.to_json() for child in children]})
 
     def history(self, text: str) -> Response:
         """All events in order; `seq` counts them from 1."""

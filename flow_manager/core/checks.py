@@ -15,6 +15,7 @@ from flow_manager.core.definition import END
 from flow_manager.core.document import MOST_CONDITIONS, MOST_TASKS, NAME_PATTERN
 from flow_manager.core.findings import Findings
 from flow_manager.core.plain import Path, shown
+from flow_manager.core.steps import LAST_STEPS
 
 _SUCCESS: Final = 1
 _ALL: Final = 15
@@ -28,6 +29,9 @@ class _Task:
     name: str
     type: str | None
     is_optional: bool
+    compensate_with: object = None
+    is_last: bool = False
+    """Whether it ends the flow by itself."""
     conditions: list[_Condition] = field(default_factory=list)
     next: list[str] = field(default_factory=list)
     """Every task that a route leads to, and `end`."""
@@ -39,6 +43,8 @@ class _Condition:
     outcome: object
     on_success: object
     on_failure: object
+    is_guarded: bool
+    """Whether it has a `when`, and so may not match though its outcome does."""
 
 
 class Checks:
@@ -68,6 +74,7 @@ class Checks:
         self._check_reference(start, ("start_task",))
         for task in self._tasks.values():
             self._find_routes(task)
+        self._check_compensations(start)
         self._find_dead_ends()
         if isinstance(start, str) and start in self._tasks and self._is_complete:
             self._find_unreachable(start)
@@ -90,8 +97,14 @@ class Checks:
                 detail = f"{shown(name)} and {shown(first)} differ only in upper and lower case"
                 self._errors.add(path, "ambiguous-name", detail)
             kind = task.get("type")
+            written = kind if isinstance(kind, str) else None
             self._tasks[name] = _Task(
-                index, name, kind if isinstance(kind, str) else None, task.get("optional") is True
+                index,
+                name,
+                written,
+                task.get("optional") is True,
+                task.get("compensate_with"),
+                (written or name) in LAST_STEPS,
             )
 
     def _add_duplicate(self, path: Path, name: str, first: str) -> None:
@@ -125,7 +138,10 @@ class Checks:
                 self._check_reference(targets[1], (*at, "target_task_failure"), or_end=True)
             if isinstance(source, str) and source in self._tasks:
                 outcome = condition.get("outcome", "success")
-                self._tasks[source].conditions.append(_Condition(index, outcome, *targets))
+                guarded = condition.get("when") is not None
+                self._tasks[source].conditions.append(
+                    _Condition(index, outcome, targets[0], targets[1], guarded)
+                )
 
     def _check_reference(self, name: object, path: Path, or_end: bool = False) -> None:
         if isinstance(name, str) and (name in self._tasks or (or_end and name == END)):
@@ -139,7 +155,7 @@ class Checks:
 
     def _find_routes(self, task: _Task) -> None:
         """Follow the conditions as an execution would, with the outcomes that are still possible."""
-        if not task.conditions:
+        if not task.conditions or task.is_last:
             task.next.append(END)
             return
         left = _SUCCESS if task.is_optional else _ALL
@@ -152,7 +168,8 @@ class Checks:
             else:
                 detail = "this never matches: its outcome cannot occur, or is matched by an earlier condition"
                 self._warnings.add((*at, "outcome"), "never-matches", detail)
-            left &= ~matched
+            if not condition.is_guarded:
+                left &= ~matched
             if condition.on_failure not in (None, END) and not (left and condition is last):
                 detail = (
                     "this is never used: only the last condition of a task, where none matches, leads there"
@@ -169,6 +186,26 @@ class Checks:
     def _known(self, target: object) -> str:
         """The target, or `end` for one that is unknown: what is wrong with it has been said."""
         return target if isinstance(target, str) and target in self._tasks else END
+
+    def _check_compensations(self, start: object) -> None:
+        """A task that undoes another is no part of the routes, and nothing undoes it."""
+        targets = {name for task in self._tasks.values() for name in task.next} | {start}
+        for task in self._tasks.values():
+            name = task.compensate_with
+            if not isinstance(name, str):
+                continue
+            at: Path = ("tasks", task.index, "compensate_with")
+            undoing = self._tasks.get(name)
+            if undoing is None:
+                self._check_reference(name, at)
+            elif undoing is task:
+                self._errors.add(at, "bad-compensation", "a task cannot undo itself")
+            elif name in targets or undoing.conditions:
+                detail = f"task {shown(name)} is part of a route; what undoes a task is not"
+                self._errors.add(at, "bad-compensation", detail)
+            elif undoing.compensate_with is not None:
+                detail = f"task {shown(name)} is undone itself; what undoes a task is not"
+                self._errors.add(at, "bad-compensation", detail)
 
     def _find_dead_ends(self) -> None:
         """Tasks from which no way leads to the end go round in circles; each circle is told once."""
@@ -201,6 +238,7 @@ class Checks:
 
     def _find_unreachable(self, start: str) -> None:
         reached = _reached(start, {name: task.next for name, task in self._tasks.items()})
+        reached |= {str(task.compensate_with) for task in self._tasks.values() if task.name in reached}
         for name, task in self._tasks.items():
             if name not in reached:
                 detail = f"no route leads to task {shown(name)}"

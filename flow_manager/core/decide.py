@@ -1,147 +1,154 @@
 """The decision: what happens next in an execution.
 
-`decide` is a pure function of the flow, the view of the history so far, the time and a random
-number. Its answer is a value: the events to record, and then one action. A crash, a wait, a
-retry and a plain next step all come through here; there is no second path.
+`decide` is a pure function of the flow, the view of the history so far, and what else a decision
+may know (`core.decision.Circumstances`). Its answer is a value: the events to record, and then
+one action. A crash, a wait, a retry and a plain next step all come through here; there is no
+second path.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-import msgspec
-
-from flow_manager.core.conditions import ConditionEvaluator
+from flow_manager.core.conditions import ConditionEvaluator, ConditionFailed
+from flow_manager.core.decision import (
+    Action,
+    Circumstances,
+    DecideAgain,
+    Decision,
+    Finish,
+    Park,
+    Plan,
+)
 from flow_manager.core.definition import END, Flow, Outcome, Task
+from flow_manager.core.ending import complete, end_as, expression_failed, fail
 from flow_manager.core.events import (
     AttemptEnded,
     AttemptLost,
     AttemptStarted,
-    Event,
-    ExecutionEnded,
+    ExecutionEnding,
     ExecutionQuarantined,
     RetryScheduled,
     Routed,
 )
 from flow_manager.core.results import TaskError
 from flow_manager.core.retries import retry_at
+from flow_manager.core.scope import scope_after
+from flow_manager.core.starting import start_attempt, start_run
 from flow_manager.core.states import ExecutionStatus, Wake, WakeReason
+from flow_manager.core.steps import LAST_STEPS
 from flow_manager.core.view import Phase, View
+from flow_manager.core.waiting import first, while_waiting
+from flow_manager.core.winding_up import cancel, to_open_children, wind_up
 
 MOST_LOSSES: Final = 3
 """A task run whose attempts killed the worker this often is quarantined. The last of them runs in a
 process of its own: what dies with that process is guilty, what dies with the service is not."""
 MOST_DEATHS: Final = 10
 """A task run that lost its worker this often is quarantined, whoever is to blame."""
-
-
-class RunAttempt(msgspec.Struct, frozen=True, gc=False):
-    """Run the body of `task`; its start is the last event of the decision."""
-
-    task: Task
-
-
-class Park(msgspec.Struct, frozen=True, gc=False):
-    """Let go of the execution until `wake`: it holds no thread and no memory meanwhile."""
-
-    wake: Wake
-
-
-class Finish(msgspec.Struct, frozen=True, gc=False):
-    """The execution has ended."""
-
-    status: ExecutionStatus
-
-
-class DecideAgain(msgspec.Struct, frozen=True, gc=False):
-    """The recorded events change the picture: fold them in and decide once more, in the same step."""
-
-
-Action = RunAttempt | Park | Finish | DecideAgain
-
-
-class Decision(msgspec.Struct, frozen=True, gc=False):
-    """Record `events`, in one transaction with the wake that `action` implies; then act."""
-
-    events: tuple[Event, ...]
-    action: Action
-
-
-class Loss(msgspec.Struct, frozen=True):
-    """How the worker of an open attempt was lost, and whether the task may be to blame.
-    `of_service`: the whole service died, and not just a process of the task's own."""
-
-    reason: str
-    blame: bool = True
-    of_service: bool = False
-
-
-WORKER_DIED: Final = Loss("the worker died before the result was stored", of_service=True)
-
-
-class Circumstances(msgspec.Struct, frozen=True, gc=False):
-    """What a decision may know beyond the flow and its history.
-
-    `chance` is a random number in [0, 1); `task_types` are the types whose code is at hand.
-    Where no attempt may start (the service is stopping, or full), the execution is due again.
-    `loss` tells of an attempt that is open though nobody runs it.
-    """
-
-    now: datetime
-    chance: float
-    task_types: Container[str]
-    may_start: bool = True
-    loss: Loss = WORKER_DIED
-
+MOST_EVENTS_PER_STEP: Final = 200
+"""Events of tasks without a body that may follow each other before others get their turn."""
 
 _evaluator = ConditionEvaluator()
 
 
+def next_action(flow: Flow, view: View, plan: Plan, given: Circumstances) -> Action:
+    """Decide, fold the decision into `view`, and add what is to be recorded to `plan`, until there is
+    something to do."""
+    while True:
+        decision = decide(flow, view, given)
+        for event in decision.events:
+            view.apply(event)
+        plan.add(decision)
+        if not isinstance(decision.action, DecideAgain):
+            return decision.action
+        if len(plan.events) >= MOST_EVENTS_PER_STEP and not view.is_ended:
+            return Park(Wake(WakeReason.DUE, given.now))
+
+
 def decide(flow: Flow, view: View, given: Circumstances) -> Decision:
     """What to record and do next."""
+    if given.mail and view.ending is None:
+        asked = cancel(view, given)
+        if asked is not None:
+            return asked
+    if view.ending is not None and not view.is_ended:
+        return _towards_the_end(flow, view, given)
     if flow.timeout is not None and _timed_out(flow, view, given.now):
-        return _fail(given.now, _flow_timeout(flow))
+        return _time_out(flow, view, given.now)
     return _DECIDE[view.phase](flow, view, given)
 
 
 def deadline_of(flow: Flow, view: View) -> datetime | None:
-    """When the whole execution times out, if it ever does."""
-    if flow.timeout is None or view.started_at is None:
+    """When the whole execution times out, if it ever does; what undoes it has all the time it needs."""
+    if flow.timeout is None or view.started_at is None or view.ending is not None:
         return None
     return view.started_at + flow.timeout
 
 
+def _towards_the_end(flow: Flow, view: View, given: Circumstances) -> Decision:
+    """A compensation goes on as any task does; everything else is wound up."""
+    if not view.compensates or view.phase not in _UNDER_WAY:
+        return wind_up(flow, view, given)
+    if view.phase is Phase.ATTEMPT_ENDED:
+        return _retry(flow.tasks[view.task], flow, view, given) or wind_up(flow, view, given)
+    if view.phase is Phase.WAITING and flow.tasks[view.task].child is not None and _undoes_itself(view):
+        return wind_up(flow, view, given)
+    return _DECIDE[view.phase](flow, view, given)
+
+
+_UNDER_WAY: Final = frozenset(
+    {
+        Phase.ATTEMPT_OPEN,
+        Phase.ATTEMPT_ENDED,
+        Phase.ATTEMPT_LOST,
+        Phase.RETRY_WAIT,
+        Phase.READY,
+        Phase.WAITING,
+        Phase.QUARANTINED,
+    }
+)
+
+
+def _undoes_itself(view: View) -> bool:
+    """Whether the current run waits for the children of an earlier run of the same task."""
+    return any(entry.run == view.compensates and entry.task == view.task for entry in view.attempts)
+
+
 def _after_start(flow: Flow, view: View, given: Circumstances) -> Decision:
-    return _start_run(flow, flow.start_task, view.run + 1, given)
-
-
-def _after_release(flow: Flow, view: View, given: Circumstances) -> Decision:
-    return _start_again(flow, view, given)
+    return start_run(flow, view, flow.start_task, given)
 
 
 def _after_routing(flow: Flow, view: View, given: Circumstances) -> Decision:
     if view.task == END:
         return _end(flow, view, given.now)
-    return _start_run(flow, view.task, view.run + 1, given)
+    return start_run(flow, view, view.task, given)
 
 
 def _after_attempt(flow: Flow, view: View, given: Circumstances) -> Decision:
-    task, outcome = flow.tasks[view.task], view.outcome
-    if outcome in ("failure", "timeout"):
-        due_at = retry_at(
-            task.retry,
-            view.last_attempt.error,
-            failures=view.failures,
-            first_started_at=view.run_started_at or given.now,
-            now=given.now,
-            chance=given.chance,
-        )
-        if due_at is not None:
-            retry = RetryScheduled(given.now, task.name, due_at, view.run, view.attempt + 1)
-            return Decision((retry,), Park(Wake(WakeReason.DUE, _first(due_at, deadline_of(flow, view)))))
-    return _route(flow, view, task, given)
+    task = flow.tasks[view.task]
+    if task.type in LAST_STEPS and view.attempt:
+        return _end_early(flow, view, given.now)
+    return _retry(task, flow, view, given) or _route(flow, view, task, given)
+
+
+def _retry(task: Task, flow: Flow, view: View, given: Circumstances) -> Decision | None:
+    if view.outcome not in ("failure", "timeout"):
+        return None
+    due_at = retry_at(
+        task.retry,
+        view.last_attempt.error,
+        failures=view.failures,
+        first_started_at=view.run_started_at or given.now,
+        now=given.now,
+        chance=given.chance,
+    )
+    if due_at is None:
+        return None
+    retry = RetryScheduled(given.now, task.name, due_at, view.run, view.attempt + 1)
+    return Decision((retry,), Park(Wake(WakeReason.DUE, first(due_at, flow, view))))
 
 
 def _after_interruption(flow: Flow, view: View, given: Circumstances) -> Decision:
@@ -167,7 +174,7 @@ def _after_loss(flow: Flow, view: View, given: Circumstances) -> Decision:
 def _during_retry_wait(flow: Flow, view: View, given: Circumstances) -> Decision:
     due_at = view.retry_due_at or given.now
     if due_at > given.now:
-        return Decision((), Park(Wake(WakeReason.DUE, _first(due_at, deadline_of(flow, view)))))
+        return Decision((), Park(Wake(WakeReason.DUE, first(due_at, flow, view))))
     return _start_again(flow, view, given)
 
 
@@ -183,8 +190,23 @@ def _at_the_end(_flow: Flow, view: View, _given: Circumstances) -> Decision:
     return Decision((), Finish(view.status))
 
 
+def _start_again(flow: Flow, view: View, given: Circumstances) -> Decision:
+    isolated = view.losses >= MOST_LOSSES - 1
+    started = AttemptStarted(
+        given.now, view.task, view.run, view.attempt + 1, isolated, compensates=view.compensates
+    )
+    return start_attempt(flow, view, started, given)
+
+
 def _route(flow: Flow, view: View, task: Task, given: Circumstances) -> Decision:
-    route = _evaluator.route(flow.conditions_from.get(task.name, ()), _counts_as(task, view.outcome))
+    conditions = flow.conditions_from.get(task.name, ())
+    try:
+        route = _evaluator.route(
+            conditions, _counts_as(task, view.outcome), lambda: scope_after(flow, view, given.now)
+        )
+    except ConditionFailed as failed:
+        where = f"condition {failed.condition!r}"
+        return fail(flow, view, given.now, expression_failed(where, failed.error))
     routed = Routed(given.now, task.name, route.to, route.condition, route.matched, view.outcome)
     return Decision((routed,), DecideAgain())
 
@@ -198,33 +220,16 @@ def _end(flow: Flow, view: View, now: datetime) -> Decision:
     """A failure is handled if a condition expected it; otherwise it fails the execution."""
     last = view.last_attempt
     if view.routed_by_failure and _counts_as(flow.tasks[last.task], view.outcome) != "success":
-        return _fail(now, last.error)
-    return Decision((ExecutionEnded(now),), Finish(ExecutionStatus.COMPLETED))
+        return fail(flow, view, now, last.error)
+    return complete(flow, view, now)
 
 
-def _start_run(flow: Flow, name: str, run: int, given: Circumstances) -> Decision:
-    if run > flow.max_task_runs:
-        message = f"the execution has had all the {flow.max_task_runs} task runs it may have (max_task_runs)"
-        return _fail(given.now, TaskError("limit.task_runs", message, retryable=False))
-    return _start_attempt(flow.tasks[name], AttemptStarted(given.now, name, run), given)
-
-
-def _start_again(flow: Flow, view: View, given: Circumstances) -> Decision:
-    isolated = view.losses >= MOST_LOSSES - 1
-    started = AttemptStarted(given.now, view.task, view.run, view.attempt + 1, isolated)
-    return _start_attempt(flow.tasks[view.task], started, given)
-
-
-def _start_attempt(task: Task, started: AttemptStarted, given: Circumstances) -> Decision:
-    if not given.may_start:
-        return Decision((), Park(Wake(WakeReason.DUE, given.now)))
-    if task.type not in given.task_types:
-        return Decision((), Park(Wake(WakeReason.CODE, given.now, task.type)))
-    return Decision((started,), RunAttempt(task))
-
-
-def _fail(now: datetime, error: TaskError | None) -> Decision:
-    return Decision((ExecutionEnded(now, ExecutionStatus.FAILED, error),), Finish(ExecutionStatus.FAILED))
+def _end_early(flow: Flow, view: View, now: datetime) -> Decision:
+    """A `succeed` or `fail` task says how."""
+    last = view.last_attempt
+    if view.outcome == "success":
+        return end_as(flow, view, now, ExecutionStatus.COMPLETED, None, last.data)
+    return end_as(flow, view, now, ExecutionStatus.FAILED, last.error, last.data)
 
 
 def _timed_out(flow: Flow, view: View, now: datetime) -> bool:
@@ -236,21 +241,23 @@ _NOT_TIMED: Final = frozenset({Phase.ATTEMPT_OPEN, Phase.QUARANTINED, Phase.ENDE
 """The end of an open attempt is recorded first; a quarantine is an operator's to end."""
 
 
-def _flow_timeout(flow: Flow) -> TaskError:
+def _time_out(flow: Flow, view: View, now: datetime) -> Decision:
     seconds = flow.timeout.total_seconds() if flow.timeout else 0.0
-    return TaskError("flow.timeout", f"the execution did not end within {seconds:g} s", retryable=False)
-
-
-def _first(due_at: datetime, deadline: datetime | None) -> datetime:
-    return due_at if deadline is None else min(due_at, deadline)
+    error = TaskError("flow.timeout", f"the execution did not end within {seconds:g} s", retryable=False)
+    if view.phase is not Phase.WAITING:
+        return fail(flow, view, now, error)
+    ending = ExecutionEnding(now, ExecutionStatus.FAILED, error)
+    return Decision((ending,), DecideAgain(), (), to_open_children(view))
 
 
 _DECIDE: Final[dict[Phase, Callable[[Flow, View, Circumstances], Decision]]] = {
     Phase.NEW: _after_start,
-    Phase.READY: _after_release,
+    Phase.READY: _start_again,
     Phase.ATTEMPT_OPEN: _after_interruption,
+    Phase.WAITING: while_waiting,
     Phase.ATTEMPT_ENDED: _after_attempt,
     Phase.ATTEMPT_LOST: _after_loss,
+    Phase.CANCELLED: _at_the_end,
     Phase.RETRY_WAIT: _during_retry_wait,
     Phase.ROUTED: _after_routing,
     Phase.QUARANTINED: _in_quarantine,

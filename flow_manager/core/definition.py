@@ -5,10 +5,15 @@ The written form is `core.document`; `FlowParser` turns the one into the other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from typing import Any, Final, Literal
+
+from flow_manager.core.expressions import Expression
+from flow_manager.core.mappings import ValueMapping
+from flow_manager.core.schemas import Schema
 
 END: Final = "end"
 """The reserved target that ends a flow."""
@@ -42,11 +47,17 @@ class Task:
     name: str
     type: str
     description: str = ""
-    input: Mapping[str, Any] | None = None
+    input: ValueMapping | None = None
     timeout: timedelta | None = None
     retry: RetryPolicy = RetryPolicy()
     on_lost: OnLost = "retry"
     optional: bool = False
+    heartbeat_timeout: timedelta | None = None
+    run_when: Expression | None = None
+    output_schema: Schema | None = None
+    compensate_with: str | None = None
+    child: Flow | None = None
+    """The flow that a task of type `flow` or `for_each` starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +68,10 @@ class Condition:
     outcome: Outcome = "success"
     target_task_success: str = END
     target_task_failure: str = END
+    when: Expression | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Flow:
     """A checked flow. `digest` is the SHA-256 of `document`, the canonical JSON text of the flow."""
 
@@ -74,3 +86,15 @@ class Flow:
     max_task_runs: int
     document: str
     digest: str
+    input_schema: Schema | None = None
+    output: ValueMapping | None = None
+    cases: Sequence[Mapping[str, Any]] = ()
+    """Its golden cases, as written."""
+
+    @cached_property
+    def compensates(self) -> bool:
+        """Whether anything that it does can be undone."""
+        return any(
+            task.compensate_with is not None or (task.child is not None and task.child.compensates)
+            for task in self.tasks.values()
+        )

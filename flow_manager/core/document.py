@@ -31,6 +31,7 @@ MOST_LABELS: Final = 64
 MOST_ATTEMPTS: Final = 100
 MOST_BACKOFF: Final = 100
 MOST_CODES: Final = 64
+MOST_CASES: Final = 1_000
 
 NAME: Final = r"[A-Za-z][A-Za-z0-9_.-]{0,127}"
 NAME_PATTERN: Final = re.compile(NAME)
@@ -53,6 +54,8 @@ Line = Annotated[str, StringConstraints(pattern=LINE, max_length=256, strict=Tru
 LabelValue = Annotated[str, StringConstraints(pattern=LINE, max_length=255, strict=True)]
 Text = Annotated[str, StringConstraints(pattern=TEXT, max_length=8192, strict=True)]
 ErrorCode = Annotated[str, _name(ERROR_CODE)]
+ExpressionText = Annotated[str, StringConstraints(strict=True, min_length=1)]
+JsonSchema = dict[str, Any] | bool
 
 
 def _duration(value: object) -> timedelta:
@@ -132,14 +135,28 @@ class TaskDocument(BaseModel):
     name: Name = Field(description="Name of the task in this flow.")
     description: Text = Field("", description="What the task does, for people.")
     type: Name | None = Field(None, description="The registered task to run. Default: the name.")
-    input: dict[str, Any] | None = Field(None, description="What the task is given.")
+    input: dict[str, Any] | None = Field(
+        None, description="What the task is given; texts may hold expressions, as ${ ... }."
+    )
+    output_schema: JsonSchema | None = Field(
+        None, description="JSON Schema of the data of a success; data that does not fit is a failure."
+    )
     timeout: Duration | None = Field(None, description="The longest time of one attempt.")
+    heartbeat_timeout: Duration | None = Field(
+        None, description="The longest time between two heartbeats of an attempt."
+    )
     retry: RetryDocument | None = Field(None, description="How failures are retried. Default: not at all.")
     on_lost: OnLost = Field(
         "retry",
         description="If the worker dies during an attempt: retry starts it again, unknown never does.",
     )
     optional: bool = Field(False, description="Whether a failure routes as if the task had succeeded.")
+    run_when: ExpressionText | None = Field(
+        None, description="Expression: where it is false, the task is skipped, and routes as success."
+    )
+    compensate_with: Name | None = Field(
+        None, description="The task that undoes this one if the execution fails or is cancelled."
+    )
 
 
 class ConditionDocument(BaseModel):
@@ -152,6 +169,9 @@ class ConditionDocument(BaseModel):
     source_task: Name = Field(description="The task whose outcome is looked at.")
     outcome: Outcome = Field(
         "success", description="The outcome that matches. failure matches every outcome but success."
+    )
+    when: ExpressionText | None = Field(
+        None, description="Expression: the condition matches only where it is true."
     )
     target_task_success: Name = Field("end", description="The next task if the condition matches, or end.")
     target_task_failure: Name = Field(
@@ -171,6 +191,12 @@ class FlowDocument(BaseModel):
     labels: dict[Annotated[str, _name(LABEL)], LabelValue] = Field(
         {}, max_length=MOST_LABELS, description="Names and values to find executions by."
     )
+    input_schema: JsonSchema | None = Field(
+        None, description="JSON Schema (2020-12) of the input of an execution; its defaults are filled in."
+    )
+    output: Any = Field(
+        None, description="The output of a completed execution; texts may hold expressions, as ${ ... }."
+    )
     start_task: Name = Field(description="Name of the first task.")
     tasks: list[TaskDocument] = Field(
         min_length=1, max_length=MOST_TASKS, description="The tasks, in any order."
@@ -183,6 +209,9 @@ class FlowDocument(BaseModel):
     timeout: Duration | None = Field(None, description="The longest time of a whole execution.")
     max_task_runs: int = Field(
         1000, ge=1, le=MOST_TASK_RUNS, description="Task runs of one execution; bounds loops."
+    )
+    tests: list[dict[str, Any]] = Field(
+        [], max_length=MOST_CASES, description="Golden cases: simulations, and what is expected of each."
     )
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
+from flow_manager.core.children import ParentLink
 from flow_manager.core.definition import Outcome
 from flow_manager.core.results import TaskError
 from flow_manager.core.states import ExecutionStatus
@@ -22,22 +23,47 @@ class _Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", 
     at: datetime
 
 
+class Wait(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an attempt without a body waits for: a time, a signal of the name `signal`, or children.
+    `until` is when it is over, or too late, if ever; `count` is how many children there will be; the
+    rest is what an approval asks, in which form, and whom."""
+
+    kind: Literal["time", "signal", "approval", "children"]
+    until: datetime | None = None
+    signal: str = ""
+    count: int = 0
+    question: str = ""
+    form: dict[str, Any] | None = None
+    answer_by: tuple[str, ...] = ()
+
+
 class ExecutionStarted(_Event, frozen=True, tag="execution_started"):
     """The execution was accepted with this input."""
 
     flow_id: str
     input: Mapping[str, Any] = {}
     labels: Mapping[str, str] = {}
+    parent: ParentLink | None = None
+
+
+class TaskSkipped(_Event, frozen=True, tag="task_skipped"):
+    """The `run_when` of a task was false: this run of it has no attempts, and routes as success."""
+
+    task: str
+    run: int = 1
 
 
 class AttemptStarted(_Event, frozen=True, tag="attempt_started"):
     """Stored before the task body starts. `run` counts the task runs of the execution from 1.
-    `isolated`: in a process of its own, because earlier attempts were lost together with theirs."""
+    `isolated`: in a process of its own, because earlier attempts were lost together with theirs.
+    `wait`: it has no body, and waits for this. `compensates`: the run that it undoes."""
 
     task: str
     run: int = 1
     attempt: int = 1
     isolated: bool = False
+    wait: Wait | None = None
+    compensates: int = 0
 
 
 class AttemptEnded(_Event, frozen=True, tag="attempt_ended"):
@@ -61,6 +87,23 @@ class AttemptLost(_Event, frozen=True, tag="attempt_lost"):
     attempt: int = 1
     reason: str = ""
     blame: bool = True
+
+
+class AttemptCancelled(_Event, frozen=True, tag="attempt_cancelled"):
+    """The execution is to end, and so the attempt was told to stop. What it did is not known."""
+
+    task: str
+    run: int = 1
+    attempt: int = 1
+
+
+class SignalReceived(_Event, frozen=True, tag="signal_received"):
+    """A signal was taken up by the task that waited for it. `number` is that of the mail."""
+
+    name: str
+    number: int
+    payload: Any = None
+    by: str = ""
 
 
 class AttemptReleased(_Event, frozen=True, tag="attempt_released"):
@@ -97,20 +140,36 @@ class ExecutionQuarantined(_Event, frozen=True, tag="execution_quarantined"):
     reason: str = ""
 
 
+class ExecutionEnding(_Event, frozen=True, tag="execution_ending"):
+    """It is to end with this status: nothing else is started, and what was done is undone first.
+    `number` is that of the mail that asked for it, `by` who sent it."""
+
+    status: ExecutionStatus = ExecutionStatus.FAILED
+    error: TaskError | None = None
+    number: int = 0
+    by: str = ""
+    output: Any = None
+
+
 class ExecutionEnded(_Event, frozen=True, tag="execution_ended"):
     status: ExecutionStatus = ExecutionStatus.COMPLETED
     error: TaskError | None = None
+    output: Any = None
 
 
 Event = (
     ExecutionStarted
+    | TaskSkipped
     | AttemptStarted
     | AttemptEnded
     | AttemptLost
+    | AttemptCancelled
+    | SignalReceived
     | AttemptReleased
     | RetryScheduled
     | Routed
     | ExecutionQuarantined
+    | ExecutionEnding
     | ExecutionEnded
 )
 

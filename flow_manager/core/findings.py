@@ -30,6 +30,7 @@ class Finding:
     hint: str | None = None
     name: str = ""
     candidates: Collection[str] = ()
+    offset: int | None = None
 
 
 class Findings:
@@ -50,11 +51,14 @@ class Findings:
         detail: str,
         hint: str | None = None,
         like: tuple[str, Collection[str]] = ("", ()),
+        *,
+        offset: int | None = None,
     ) -> None:
-        """What is said first of a place stays. `like` is a name and those that may have been meant."""
+        """What is said first of a place stays. `like` is a name and those that may have been meant;
+        `offset` is a place within the text there."""
         if len(self._found) < MOST_COLLECTED:
             place = (*self.below, *path)
-            self._found.setdefault(place, Finding(place, code, detail, hint, *like))
+            self._found.setdefault(place, Finding(place, code, detail, hint, *like, offset))
         else:
             self._missed = True
 
@@ -74,7 +78,8 @@ class Findings:
         for finding in listed:
             searches -= len(finding.candidates)
             hint = _hint(finding) if searches > 0 else finding.hint
-            problems.append(Problem(pointer_to(finding.path), finding.code, finding.detail, hint))
+            where = pointer_to(finding.path)
+            problems.append(Problem(where, finding.code, finding.detail, hint, offset=finding.offset))
         return tuple(problems)
 
 

@@ -82,11 +82,14 @@ def _ways_out(flow: Flow, task: Task) -> Iterator[_Way]:
     evaluator = ConditionEvaluator()
     left: set[Outcome] = {"success"} if task.optional else set(_OUTCOMES)
     for condition in conditions:
-        matched = {outcome for outcome in left if evaluator.matches(condition, outcome)}
+        matched = {outcome for outcome in left if evaluator.expects(condition, outcome)}
         if matched:
             label = f"{condition.name}: {condition.outcome}"
+            if condition.when is not None:
+                label += f", if {condition.when.source}"
             yield _Way(task.name, condition.target_task_success, label, is_match=True)
-        left -= matched
+        if condition.when is None:
+            left -= matched
     if left:
         last = conditions[-1]
         outcome = "failure" if left == _UNSUCCESSFUL else "otherwise"

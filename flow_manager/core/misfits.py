@@ -81,15 +81,39 @@ def find_unknown_names(written: object, known: Mapping[str, object], at: Path, e
 
 
 def find_input_misfits(model: type[BaseModel], given: Mapping[str, Any], at: Path, errors: Findings) -> None:
-    """Where the input of a task does not fit the model of its type."""
+    """Where the input of a task does not fit the model of its type. What expressions will put there
+    is not known yet, and so is passed over."""
     try:
         model.model_validate(dict(given))
     except ValidationError as error:
         for each in error.errors(include_url=False, include_context=False, include_input=False):
             path = _within(given, each["loc"], is_missing=each["type"] == "missing")
-            errors.add((*at, *path), "schema", each["msg"][:_MOST_MESSAGE])
+            if not _depends_on_expressions(given, path):
+                code = each["type"] if "-" in each["type"] else "schema"
+                errors.add((*at, *path), code, each["msg"][:_MOST_MESSAGE])
     except Exception as error:  # a validator written by a task's author may raise anything
         errors.add(at, "schema", f"the check of this input raised {type(error).__name__}")
+
+
+def _depends_on_expressions(given: Any, path: Path) -> bool:
+    """Whether the value at the path, or something within or above it, is made by an expression."""
+    value = given
+    for step in path:
+        if isinstance(value, str):
+            break
+        known = value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+        if step not in known:
+            return False  # something is missing here, whatever expressions put elsewhere
+        value = value[step]
+    return _holds_expressions(value)
+
+
+def _holds_expressions(value: Any) -> bool:
+    if isinstance(value, str):
+        return "${" in value
+    if isinstance(value, dict):
+        return any(_holds_expressions(each) for each in value.values())
+    return isinstance(value, list) and any(_holds_expressions(each) for each in value)
 
 
 _FLOW_FIELDS: Final = dict(FlowDocument.model_fields)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from hashlib import sha256
 from itertools import islice
 from types import MappingProxyType
@@ -12,12 +12,16 @@ import orjson
 from pydantic import BaseModel
 
 from flow_manager.core.checks import Checks
+from flow_manager.core.compiling import Compiler
 from flow_manager.core.definition import Condition, Flow, RetryPolicy, Task
 from flow_manager.core.document import FlowDocument, RetryDocument, TaskDocument
+from flow_manager.core.expressions import Place
 from flow_manager.core.findings import MOST_COLLECTED, Findings
 from flow_manager.core.misfits import find_input_misfits, find_misfits, find_unknown_names
-from flow_manager.core.plain import faults_of, is_plain
+from flow_manager.core.plain import Path, faults_of, is_plain
+from flow_manager.core.references import find_bad_references
 from flow_manager.core.report import Report
+from flow_manager.core.steps import STEP_TYPES, WITH_CHILDREN
 from flow_manager.core.values import canonical, read_json
 from flow_manager.errors import InvalidFlow
 
@@ -33,10 +37,16 @@ class FlowParser:
 
     `task_types` holds the input model of every registered task type, None where any input will
     do; it may grow. Without it types are not checked: for definitions that were checked before.
+    `secrets` are the names of the secrets that there are; without it they are not checked either.
     """
 
-    def __init__(self, task_types: Mapping[str, type[BaseModel] | None] | None = None) -> None:
+    def __init__(
+        self,
+        task_types: Mapping[str, type[BaseModel] | None] | None = None,
+        secrets: Container[str] | None = None,
+    ) -> None:
         self._task_types = task_types
+        self.secrets = secrets
 
     def check(self, document: object) -> Report:
         """Everything that is wrong with a JSON value as a flow. Never raises."""
@@ -67,29 +77,133 @@ class FlowParser:
         return report.flow
 
     def _read(self, document: Any, errors: Findings, warnings: Findings) -> Flow | None:
-        if not _check_plain(document, errors):
-            return None
+        return self._read_body(document, errors, warnings) if _check_plain(document, errors) else None
+
+    def _read_body(self, document: Any, errors: Findings, warnings: Findings) -> Flow | None:
         body = document
         if isinstance(document, dict) and "flow" in document:
             find_unknown_names(document, _WRAPPER, (), errors)
             body = document["flow"]
-            errors.below = warnings.below = ("flow",)
+            errors.below = warnings.below = (*errors.below, "flow")
         if not isinstance(body, dict):
             errors.add((), "wrong-type", "a flow is an object")
             return None
-        Checks(body, errors, warnings).run(self._task_types)
+        known = None if self._task_types is None else {**self._task_types, **STEP_TYPES}
+        Checks(body, errors, warnings).run(known)
         written = find_misfits(body, errors)
-        if written is not None:
-            self._check_inputs(written, errors)
-        return _flow(written, body) if written is not None and not errors else None
+        if written is None:
+            return None
+        flow = _Reading(self, written, body, errors, warnings).flow()
+        if errors:
+            return None
+        find_bad_references(flow, errors, warnings)
+        return None if errors else flow
 
-    def _check_inputs(self, written: FlowDocument, errors: Findings) -> None:
-        if self._task_types is None:
-            return
-        for index, task in enumerate(written.tasks):
-            model = self._task_types.get(task.type or task.name)
-            if model is not None:
-                find_input_misfits(model, task.input or {}, ("tasks", index, "input"), errors)
+    def read_nested(self, document: Any, at: Path, errors: Findings, warnings: Findings) -> Flow | None:
+        """The flow of a child, which stands at `at` in the document of its parent."""
+        outer = errors.below
+        errors.below = warnings.below = (*outer, *at)
+        before = len(errors)
+        try:
+            flow = self._read_body(document, errors, warnings)
+        finally:
+            errors.below = warnings.below = outer
+        return flow if len(errors) == before else None
+
+    def input_model(self, task_type: str) -> type[BaseModel] | None:
+        """The model of the input of a task type, if it has one and types are checked."""
+        step = STEP_TYPES.get(task_type)
+        return step if step is not None or self._task_types is None else self._task_types.get(task_type)
+
+
+class _Reading:
+    """A flow made of its written form."""
+
+    def __init__(
+        self,
+        parser: FlowParser,
+        written: FlowDocument,
+        body: dict[str, Any],
+        errors: Findings,
+        warnings: Findings,
+    ) -> None:
+        self._parser = parser
+        self._written = written
+        self._body = body
+        self._errors = errors
+        self._warnings = warnings
+        self._compile = Compiler(errors, parser.secrets)
+
+    def flow(self) -> Flow:
+        written = self._written
+        document = canonical(self._body)
+        return Flow(
+            id=written.id,
+            name=written.name,
+            start_task=written.start_task,
+            tasks=MappingProxyType(
+                {each.name: self._task(each, ("tasks", index)) for index, each in enumerate(written.tasks)}
+            ),
+            conditions_from=MappingProxyType(self._conditions()),
+            description=written.description,
+            labels=dict(written.labels),
+            timeout=written.timeout,
+            max_task_runs=written.max_task_runs,
+            document=document,
+            digest=sha256(document.encode()).hexdigest(),
+            input_schema=self._compile.schema(written.input_schema, ("input_schema",)),
+            output=self._compile.mapping(written.output, ("output",), Place.OUTPUT),
+            cases=tuple(_copy(case) for case in written.tests),
+        )
+
+    def _conditions(self) -> dict[str, tuple[Condition, ...]]:
+        conditions: dict[str, tuple[Condition, ...]] = {}
+        for index, each in enumerate(self._written.conditions):
+            condition = Condition(
+                each.name,
+                each.source_task,
+                each.description,
+                each.outcome,
+                each.target_task_success,
+                each.target_task_failure,
+                self._compile.expression(each.when, ("conditions", index, "when"), Place.CONDITION),
+            )
+            conditions[each.source_task] = (*conditions.get(each.source_task, ()), condition)
+        return conditions
+
+    def _task(self, written: TaskDocument, at: Path) -> Task:
+        kind, given = written.type or written.name, written.input
+        child = None
+        if kind in WITH_CHILDREN and given is not None and "flow" in given:
+            child = self._child(given["flow"], (*at, "input", "flow"))
+            given = {name: value for name, value in given.items() if name != "flow"}
+        self._check_input(kind, written.input, at)
+        return Task(
+            name=written.name,
+            type=kind,
+            description=written.description,
+            input=self._compile.mapping(_copy(given), (*at, "input"), Place.TASK_INPUT),
+            timeout=written.timeout,
+            retry=_ONCE if written.retry is None else _retry(written.retry),
+            on_lost=written.on_lost,
+            optional=written.optional,
+            heartbeat_timeout=written.heartbeat_timeout,
+            run_when=self._compile.expression(written.run_when, (*at, "run_when"), Place.RUN_WHEN),
+            output_schema=self._compile.schema(written.output_schema, (*at, "output_schema")),
+            compensate_with=written.compensate_with,
+            child=child,
+        )
+
+    def _child(self, document: object, at: Path) -> Flow | None:
+        if isinstance(document, str):
+            self._errors.add(at, "unknown-flow", "flows cannot be named yet: write the document of the flow")
+            return None
+        return self._parser.read_nested(document, at, self._errors, self._warnings)
+
+    def _check_input(self, kind: str, given: dict[str, Any] | None, at: Path) -> None:
+        model = self._parser.input_model(kind)
+        if model is not None:
+            find_input_misfits(model, given or {}, (*at, "input"), self._errors)
 
 
 def _check_plain(document: Any, errors: Findings) -> bool:
@@ -106,47 +220,9 @@ def _check_plain(document: Any, errors: Findings) -> bool:
     return False
 
 
-def _flow(written: FlowDocument, body: dict[str, Any]) -> Flow:
-    conditions: dict[str, list[Condition]] = {}
-    for each in written.conditions:
-        conditions.setdefault(each.source_task, []).append(
-            Condition(
-                each.name,
-                each.source_task,
-                each.description,
-                each.outcome,
-                each.target_task_success,
-                each.target_task_failure,
-            )
-        )
-    document = canonical(body)
-    return Flow(
-        id=written.id,
-        name=written.name,
-        start_task=written.start_task,
-        tasks=MappingProxyType({each.name: _task(each) for each in written.tasks}),
-        conditions_from=MappingProxyType({name: tuple(those) for name, those in conditions.items()}),
-        description=written.description,
-        labels=dict(written.labels),
-        timeout=written.timeout,
-        max_task_runs=written.max_task_runs,
-        document=document,
-        digest=sha256(document.encode()).hexdigest(),
-    )
-
-
-def _task(written: TaskDocument) -> Task:
-    return Task(
-        name=written.name,
-        type=written.type or written.name,
-        description=written.description,
-        # A copy: whoever wrote the document may go on changing it.
-        input=None if written.input is None else orjson.loads(orjson.dumps(written.input)),
-        timeout=written.timeout,
-        retry=_ONCE if written.retry is None else _retry(written.retry),
-        on_lost=written.on_lost,
-        optional=written.optional,
-    )
+def _copy(value: Any) -> Any:
+    """Whoever wrote the document may go on changing it."""
+    return None if value is None else orjson.loads(orjson.dumps(value))
 
 
 def _retry(written: RetryDocument) -> RetryPolicy:

@@ -17,6 +17,8 @@ class TaskStatus(StrEnum):
     FAILURE = "failure"
     TIMEOUT = "timeout"
     UNKNOWN = "unknown"
+    SKIPPED = "skipped"
+    """Not run, because its `run_when` was false; routes as success. No body may return it."""
 
 
 class TaskError(msgspec.Struct, frozen=True, omit_defaults=True):

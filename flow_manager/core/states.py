@@ -7,7 +7,7 @@ transaction as its history. `STATUS_OF` is the whole mapping from wake reason to
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
@@ -22,9 +22,12 @@ class ExecutionStatus(StrEnum):
     NEEDS_REPAIR = "needs_repair"
     COMPLETED = "completed"
     FAILED = "failed"
+    CANCELLED = "cancelled"
+    COMPENSATING = "compensating"
+    """Open: it failed or was cancelled, and what it had done is being undone."""
 
 
-ENDED: Final = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED})
+ENDED: Final = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED})
 
 
 class WakeReason(StrEnum):
@@ -34,6 +37,10 @@ class WakeReason(StrEnum):
     """A live claim: the engine is working on it now."""
     DUE = "due"
     """A time: the engine takes it up at `due_at`."""
+    SIGNAL = "signal"
+    """A signal; or the time `due_at`, after which it is too late for one."""
+    CHILDREN = "children"
+    """The end of a child."""
     CODE = "code"
     """Task code that is not registered here; it goes on when a start finds the code again."""
     QUARANTINE = "quarantine"
@@ -46,12 +53,19 @@ STATUS_OF: Final[Mapping[WakeReason, ExecutionStatus]] = MappingProxyType(
     {
         WakeReason.CLAIM: ExecutionStatus.RUNNING,
         WakeReason.DUE: ExecutionStatus.WAITING,
+        WakeReason.SIGNAL: ExecutionStatus.WAITING,
+        WakeReason.CHILDREN: ExecutionStatus.WAITING,
         WakeReason.CODE: ExecutionStatus.WAITING,
         WakeReason.QUARANTINE: ExecutionStatus.QUARANTINED,
         WakeReason.REPAIR: ExecutionStatus.NEEDS_REPAIR,
     }
 )
 
+
+TIMED: Final = frozenset({WakeReason.DUE, WakeReason.SIGNAL, WakeReason.CHILDREN})
+"""Wake reasons that come true at `due_at` at the latest."""
+FAR_AWAY: Final = datetime(9999, 1, 1, tzinfo=UTC)
+"""The time at which something is due that no time makes due."""
 
 FOR_AN_OPERATOR: Final = frozenset({WakeReason.CODE, WakeReason.QUARANTINE, WakeReason.REPAIR})
 """Wake reasons that no caller should wait for: only an operator moves such an execution on."""

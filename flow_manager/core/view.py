@@ -10,23 +10,32 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, auto
-from typing import Any, Self
+from typing import Any, Final, Self
 
+from flow_manager.core.children import ParentLink
 from flow_manager.core.definition import Outcome
 from flow_manager.core.events import (
+    AttemptCancelled,
     AttemptEnded,
     AttemptLost,
     AttemptReleased,
     AttemptStarted,
     Event,
     ExecutionEnded,
+    ExecutionEnding,
     ExecutionQuarantined,
     ExecutionStarted,
     RetryScheduled,
     Routed,
+    SignalReceived,
+    TaskSkipped,
+    Wait,
 )
 from flow_manager.core.results import TaskError
-from flow_manager.core.states import STATUS_OF, ExecutionStatus, Wake
+from flow_manager.core.states import STATUS_OF, ExecutionStatus, Wake, WakeReason
+
+_MOVING: Final = frozenset({ExecutionStatus.RUNNING, ExecutionStatus.WAITING})
+"""Open, and on its way without anybody's help."""
 
 
 class Phase(IntEnum):
@@ -35,8 +44,10 @@ class Phase(IntEnum):
     NEW = auto()
     READY = auto()
     ATTEMPT_OPEN = auto()
+    WAITING = auto()
     ATTEMPT_ENDED = auto()
     ATTEMPT_LOST = auto()
+    CANCELLED = auto()
     RETRY_WAIT = auto()
     ROUTED = auto()
     QUARANTINED = auto()
@@ -56,11 +67,13 @@ class Attempt:
     message: str = ""
     data: Any = None
     error: TaskError | None = None
+    compensates: int = 0
+    """The run that it undoes, if it undoes one."""
 
     def to_json(self) -> dict[str, Any]:
         """The entry of `execution_history`: the brief's four fields and what else is known."""
         took = None if self.ended_at is None else (self.ended_at - self.started_at).total_seconds() * 1000
-        return {
+        entry = {
             "task_name": self.task,
             "status": self.status,
             "message": self.message,
@@ -71,6 +84,19 @@ class Attempt:
             "end_time": None if self.ended_at is None else format_time(self.ended_at),
             "duration_ms": None if took is None else round(took, 3),
             "error": None if self.error is None else self.error.to_json(),
+        }
+        if self.compensates:
+            entry["compensates"] = self.compensates
+        return entry
+
+    def as_result(self) -> dict[str, Any]:
+        """The result as expressions see it."""
+        return {
+            "status": self.status,
+            "data": self.data,
+            "message": self.message,
+            "error": None if self.error is None else self.error.to_json(),
+            "attempts": self.attempt,
         }
 
 
@@ -86,7 +112,9 @@ class View:
     ended_at: datetime | None = None
     input: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    parent: ParentLink | None = None
     error: TaskError | None = None
+    output: Any = None
     wake: Wake | None = None
     last_seq: int = 0
 
@@ -112,6 +140,16 @@ class View:
     retry_due_at: datetime | None = None
     routed_by_failure: bool = False
     """Whether the last route was a failure target or no condition at all."""
+    wait: Wait | None = None
+    """What the open attempt waits for, if it has no body."""
+    signal: SignalReceived | None = None
+    """The signal that was taken up for the open attempt."""
+    ending: ExecutionEnding | None = None
+    """How it is to end, as soon as what is open has ended and what was done is undone."""
+    compensates: int = 0
+    """The run that the current run undoes, if it undoes one."""
+    compensated: set[int] = field(default_factory=set)
+    """The runs for which a compensation has been started."""
 
     @classmethod
     def fold(cls, execution_id: str, events: Iterable[Event]) -> Self:
@@ -137,6 +175,8 @@ class View:
         """The same view, telling what the open execution waits for."""
         self.wake = wake
         self.status = STATUS_OF[wake.reason]
+        if self.ending is not None and self.status in _MOVING:
+            self.status = ExecutionStatus.COMPENSATING
         return self
 
     def to_json(self) -> dict[str, Any]:
@@ -151,9 +191,13 @@ class View:
         }
         if self.labels:
             body["labels"] = dict(self.labels)
+        if self.parent is not None:
+            body["parent"] = {"execution_id": self.parent.execution_id, "run": self.parent.run}
         if self.error is not None:
             body["error"] = self.error.to_json()
-        if self.wake is not None and self.status is not ExecutionStatus.RUNNING:
+        if self.output is not None:
+            body["output"] = self.output
+        if self.wake is not None and self.wake.reason is not WakeReason.CLAIM:
             body["waiting"] = {
                 "reason": self.wake.reason.value,
                 "due_at": format_time(self.wake.due_at),
@@ -171,6 +215,7 @@ def _execution_started(view: View, event: ExecutionStarted) -> None:
     view.flow_id = event.flow_id
     view.input = event.input
     view.labels = event.labels
+    view.parent = event.parent
     view.started_at = event.at
 
 
@@ -178,10 +223,19 @@ def _attempt_started(view: View, event: AttemptStarted) -> None:
     if event.run != view.run:
         view.run, view.failures, view.losses, view.deaths = event.run, 0, 0, 0
         view.run_started_at = event.at
+        view.compensates = event.compensates
+        if event.compensates:
+            view.compensated.add(event.compensates)
     view.task, view.attempt, view.is_isolated = event.task, event.attempt, event.isolated
-    view.phase = Phase.ATTEMPT_OPEN
+    view.wait, view.signal = event.wait, None
+    view.phase = Phase.ATTEMPT_OPEN if event.wait is None else Phase.WAITING
     view.retry_due_at = None
-    view.attempts.append(Attempt(event.task, event.run, event.attempt, event.at))
+    entry = Attempt(event.task, event.run, event.attempt, event.at)
+    if event.wait is not None:
+        entry.status = "waiting"
+    if event.compensates:
+        entry.compensates = event.compensates
+    view.attempts.append(entry)
 
 
 def _attempt_ended(view: View, event: AttemptEnded) -> None:
@@ -189,9 +243,28 @@ def _attempt_ended(view: View, event: AttemptEnded) -> None:
     entry.ended_at, entry.status, entry.message = event.at, event.outcome, event.message
     entry.data, entry.error = event.data, event.error
     view.outcome = event.outcome
-    view.results[event.task] = entry
+    if not view.compensates:
+        view.results[event.task] = entry
     view.failures += event.outcome != "success"
     view.phase = Phase.ATTEMPT_ENDED
+
+
+def _task_skipped(view: View, event: TaskSkipped) -> None:
+    view.run, view.attempt, view.task, view.outcome = event.run, 0, event.task, "success"
+    entry = Attempt(event.task, event.run, 0, event.at, event.at, "skipped")
+    view.attempts.append(entry)
+    view.results[event.task] = entry
+    view.phase = Phase.ATTEMPT_ENDED
+
+
+def _attempt_cancelled(view: View, event: AttemptCancelled) -> None:
+    entry = view.attempts[-1]
+    entry.ended_at, entry.status = event.at, "cancelled"
+    view.phase = Phase.CANCELLED
+
+
+def _signal_received(view: View, event: SignalReceived) -> None:
+    view.signal = event
 
 
 def _attempt_lost(view: View, event: AttemptLost) -> None:
@@ -227,19 +300,31 @@ def _execution_quarantined(view: View, _event: ExecutionQuarantined) -> None:
     view.phase = Phase.QUARANTINED
 
 
+def _execution_ending(view: View, event: ExecutionEnding) -> None:
+    view.ending = event
+    if view.phase is Phase.ENDED:  # its parent wants undone what it did
+        view.phase, view.ended_at = Phase.READY, None
+    view.status = ExecutionStatus.COMPENSATING
+
+
 def _execution_ended(view: View, event: ExecutionEnded) -> None:
     view.status, view.error, view.ended_at = event.status, event.error, event.at
+    view.output = event.output
     view.phase = Phase.ENDED
 
 
 _APPLY: dict[type, Any] = {
     ExecutionStarted: _execution_started,
+    TaskSkipped: _task_skipped,
     AttemptStarted: _attempt_started,
     AttemptEnded: _attempt_ended,
     AttemptLost: _attempt_lost,
+    AttemptCancelled: _attempt_cancelled,
+    SignalReceived: _signal_received,
     AttemptReleased: _attempt_released,
     RetryScheduled: _retry_scheduled,
     Routed: _routed,
     ExecutionQuarantined: _execution_quarantined,
+    ExecutionEnding: _execution_ending,
     ExecutionEnded: _execution_ended,
 }

@@ -13,26 +13,34 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, Protocol
 
-from flow_manager.core.decide import (
+from flow_manager.core.children import Children
+from flow_manager.core.decide import deadline_of, next_action
+from flow_manager.core.decision import (
     WORKER_DIED,
     Action,
     Circumstances,
-    DecideAgain,
-    Finish,
+    LookAtChildren,
     Loss,
     Park,
+    Plan,
     RunAttempt,
-    deadline_of,
-    decide,
 )
-from flow_manager.core.definition import Flow, Task
-from flow_manager.core.events import AttemptEnded, AttemptReleased, Event
+from flow_manager.core.definition import Flow
+from flow_manager.core.events import (
+    AttemptEnded,
+    AttemptReleased,
+    Event,
+)
+from flow_manager.core.mail import Mail
 from flow_manager.core.results import TaskError
+from flow_manager.core.starting import results_to_undo
 from flow_manager.core.states import Wake, WakeReason
 from flow_manager.core.view import View
-from flow_manager.errors import StoreFull
+from flow_manager.engine.recording import step_of, view_of
+from flow_manager.engine.secrets import Secrets
+from flow_manager.errors import MailUnread, StoreFull
 from flow_manager.ports.clock import Clock
-from flow_manager.ports.store import Claim, Step, Store
+from flow_manager.ports.store import Claim, Store
 from flow_manager.ports.worker import AttemptOrder, AttemptResult, Worker
 
 log = logging.getLogger(__name__)
@@ -52,6 +60,7 @@ class Surroundings(Protocol):
     store: Store
     worker: Worker
     clock: Clock
+    secrets: Secrets
 
     @property
     def may_start_attempts(self) -> bool: ...
@@ -60,17 +69,23 @@ class Surroundings(Protocol):
 
     def store_was_full(self) -> None: ...
 
+    def sent(self, execution_ids: Sequence[str]) -> None: ...
+
 
 class ClaimedExecution:
     """An execution that belongs to this engine: its flow, its view, and the claim to write to it."""
 
     __slots__ = (
         "_around",
+        "_children",
         "_driver",
         "_is_attempting",
+        "_is_cancelled",
         "_is_released",
         "_loss",
-        "_pending",
+        "_mail",
+        "_newest_mail",
+        "_noted",
         "claim",
         "flow",
         "view",
@@ -83,11 +98,21 @@ class ClaimedExecution:
         self.view = view
         self.claim = claim
         self._around = around
-        self._pending: list[Event] = []
+        self._noted: list[Event] = []
+        """What has happened since the last step was recorded: facts, and no decisions."""
+        self._mail: Sequence[Mail] = ()
+        self._newest_mail = 0
+        self._children: Children | None = None
         self._loss = loss
         self._is_attempting = False
+        self._is_cancelled = False
         self._is_released = False
         self._driver: asyncio.Task[object] | None = None
+
+    def with_mail(self, mail: Sequence[Mail], newest: int) -> ClaimedExecution:
+        """The same, knowing what was sent to it."""
+        self._mail, self._newest_mail = mail, newest
+        return self
 
     async def drive(self, action: Action | None = None) -> Wake | None:
         """Go on from `action`, or from a decision, until the execution ends (the answer is None)
@@ -96,15 +121,13 @@ class ClaimedExecution:
         self._driver = asyncio.current_task()
         while True:
             if action is None:
-                now = self._around.clock.now()
-                action = next_action(self.flow, self.view, self._pending, self._circumstances(now))
-                await self._commit(action, now)
+                action = await self._step()
             if isinstance(action, Park):
                 return action.wake
             if not isinstance(action, RunAttempt):
                 return None
-            if not await self._attempt(action.task):
-                return await self._release(action.task)
+            if not await self._attempt(action):
+                return await self._release(action)
             action = None
 
     def release(self) -> None:
@@ -114,18 +137,80 @@ class ClaimedExecution:
             self._is_released = True
             self._driver.cancel()
 
-    async def _attempt(self, task: Task) -> bool:
+    def cancel(self) -> None:
+        """A cancellation was sent: interrupt what is running, unless it undoes something."""
+        if self.view.ending is not None or self._is_cancelled:
+            return
+        self._is_cancelled = True
+        if self._is_attempting and self._driver is not None:
+            self._driver.cancel()
+
+    # -- deciding
+
+    async def _step(self) -> Action:
+        """Decide and record. What was sent meanwhile is read, and then it is decided anew."""
+        while True:
+            now = self._around.clock.now()
+            plan = Plan()
+            plan.events += self._noted
+            action = await self._next_action(plan, now)
+            try:
+                await self._commit(plan, action, now)
+            except MailUnread:
+                await self._read_again()
+            else:
+                return action
+
+    async def _next_action(self, plan: Plan, now: datetime) -> Action:
+        while True:
+            action = next_action(self.flow, self.view, plan, self._circumstances(now))
+            if not isinstance(action, LookAtChildren):
+                self._children = None
+                return action
+            self._children = await self._around.store.look_at_children(
+                self.view.execution_id, action.run, action.attempt
+            )
+
+    async def _read_again(self) -> None:
+        """What is stored, and what has happened since; decisions that were not recorded are forgotten."""
+        claimed = await self._around.store.read_again(self.claim)
+        self.view = view_of(claimed)
+        for event in self._noted:
+            self.view.apply(event)
+        self.with_mail(claimed.mail, claimed.newest_mail)
+
+    def _circumstances(self, now: datetime) -> Circumstances:
+        around = self._around
+        return Circumstances(
+            now,
+            random.random(),
+            around.worker.task_types,
+            around.may_start_attempts,
+            self._loss,
+            self._mail,
+            self._children,
+            around.secrets.values,
+        )
+
+    # -- acting
+
+    async def _attempt(self, action: RunAttempt) -> bool:
         """Run one attempt and note its result; False if it is to be given back instead. A task that
         must never start twice is not given back: its attempt stays open, as if it was lost."""
         if not self._around.may_start_attempts:
             return False
+        task = action.task
+        if self._is_cancelled:
+            return await self._leave_open()
         self._is_attempting = True
         try:
-            result = await self._around.worker.run(self._order(task))
+            result = await self._around.worker.run(self._order(action))
         except asyncio.CancelledError:
             if self._is_released:
                 self._loss = Loss("the service stopped before the attempt had ended", blame=False)
                 return task.on_lost == "unknown"
+            if self._is_cancelled:
+                return await self._leave_open()
             result = CANCELLED_FROM_INSIDE
         finally:
             self._is_attempting = False
@@ -139,19 +224,31 @@ class ClaimedExecution:
             )
             self._loss = Loss(result.message)
             return True  # the attempt stays open, which is what a lost one looks like to a decision
-        view = self.view
-        self._note(
-            AttemptEnded(
-                self._around.clock.now(),
-                task.name,
-                view.run,
-                view.attempt,
-                result.outcome,
-                result.message,
-                result.data,
-                result.error,
-            )
+        self._note(self._ended(action, result))
+        return True
+
+    def _ended(self, action: RunAttempt, result: AttemptResult) -> AttemptEnded:
+        view, task = self.view, action.task
+        if task.output_schema is not None and result.outcome == "success":
+            result = result.checked(task.output_schema)
+        if task.input is not None and task.input.secrets_used:
+            result = self._around.secrets.hidden_in(result)
+        return AttemptEnded(
+            self._around.clock.now(),
+            task.name,
+            view.run,
+            view.attempt,
+            result.outcome,
+            result.message,
+            result.data,
+            result.error,
         )
+
+    async def _leave_open(self) -> bool:
+        """The attempt was told to stop, since the execution is cancelled: the decision sees to the rest."""
+        self._is_attempting = False
+        await self._forget_cancellations()
+        await self._read_again()
         return True
 
     async def _forget_cancellations(self) -> None:
@@ -165,78 +262,59 @@ class ClaimedExecution:
         while driver.cancelling():
             driver.uncancel()
 
-    async def _release(self, task: Task) -> Wake:
+    async def _release(self, action: RunAttempt) -> Wake:
         now = self._around.clock.now()
-        self._note(AttemptReleased(now, task.name, self.view.run, self.view.attempt))
+        self._note(AttemptReleased(now, action.task.name, self.view.run, self.view.attempt))
         wake = Wake(WakeReason.DUE, now)
-        await self._commit(Park(wake), now)
+        plan = Plan()
+        plan.events += self._noted
+        await self._commit(plan, Park(wake), now)
         return wake
 
     def _note(self, event: Event) -> None:
-        self._pending.append(event)
+        self._noted.append(event)
         self.view.apply(event)
 
-    def _order(self, task: Task) -> AttemptOrder:
-        view = self.view
+    def _order(self, action: RunAttempt) -> AttemptOrder:
+        view, task = self.view, action.task
         timeout = None if task.timeout is None else task.timeout.total_seconds()
+        silence = None if task.heartbeat_timeout is None else task.heartbeat_timeout.total_seconds()
         time_left, deadline = None, deadline_of(self.flow, view)
         if deadline is not None:
             time_left = max(0.0, (deadline - self._around.clock.now()).total_seconds())
         return AttemptOrder(
             view.execution_id,
             view.flow_id,
-            task,
+            task.name,
+            task.type,
             view.run,
             view.attempt,
             view.input,
-            view.results,
+            action.input,
+            results_to_undo(view, action.undoes) if action.undoes else view.results,
             timeout,
             time_left,
+            silence,
             view.is_isolated,
         )
 
-    def _circumstances(self, now: datetime) -> Circumstances:
-        around = self._around
-        return Circumstances(
-            now,
-            random.random(),
-            around.worker.task_types,
-            around.may_start_attempts,
-            self._loss,
-        )
+    # -- recording
 
-    async def _commit(self, action: Action, now: datetime) -> None:
-        """Make the pending events and the new wake durable. A full store is waited for: the result
-        of the attempt is in hand and must not be lost."""
-        events, self._pending = self._pending, []
-        wake = wake_of(action, now)
-        step = Step(self.claim, self.view.last_seq - len(events), events, wake, self.view.status)
+    async def _commit(self, plan: Plan, action: Action, now: datetime) -> None:
+        """Make a step durable. A full store is waited for: the result of the attempt is in hand and
+        must not be lost."""
+        step = step_of(self.claim, self.view, plan, action, now, self._newest_mail)
         while True:
             try:
-                await self._around.store.commit(step)
+                told = await self._around.store.commit(step)
                 break
             except StoreFull:
                 log.warning("the store is full; execution %s waits for space", self.claim.execution_id)
                 self._around.store_was_full()
                 await asyncio.sleep(FULL_STORE_PATIENCE)
-        self._around.recorded(self.view, events)
-
-
-def next_action(flow: Flow, view: View, pending: list[Event], given: Circumstances) -> Action:
-    """Decide, fold the decision into `view`, and add what is to be recorded to `pending`."""
-    while True:
-        decision = decide(flow, view, given)
-        for event in decision.events:
-            view.apply(event)
-        pending.extend(decision.events)
-        if not isinstance(decision.action, DecideAgain):
-            return decision.action
-
-
-def wake_of(action: Action, now: datetime) -> Wake | None:
-    """The wake reason that an action implies; none if the execution has ended."""
-    if isinstance(action, Park):
-        return action.wake
-    if isinstance(action, Finish):
-        return None
-    return Wake(WakeReason.CLAIM, now)
+        self._noted = []
+        if step.taken:
+            self._mail = tuple(mail for mail in self._mail if mail.number not in step.taken)
+        self._around.recorded(self.view, plan.events)
+        if told:
+            self._around.sent(told)

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from flow_manager.engine.watchdog import Watchdog
-from flow_manager.errors import ShuttingDown
+from flow_manager.errors import OutcomeUnknown, ShuttingDown
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +42,18 @@ class LoopThread:
                 self._is_woken = True
                 self._loop.call_soon_threadsafe(self._take_calls)
 
-    def complete(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine on the loop and wait for its end."""
-        done: Future[None] = asyncio.run_coroutine_threadsafe(work, self._loop)
-        done.result()
+    def complete(self, work: Coroutine[Any, Any, None], patience: float | None = None) -> None:
+        """Run a coroutine on the loop and wait for its end. Raises what it raises, `ShuttingDown`, and
+        `OutcomeUnknown` if it takes longer than `patience` seconds; it goes on all the same."""
+        with self._lock:
+            if self._is_over:
+                work.close()
+                raise ShuttingDown("the service has stopped and accepts nothing")
+            done: Future[None] = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            done.result(patience)
+        except TimeoutError as error:
+            raise OutcomeUnknown("the answer took too long; whether it happened is not known") from error
 
     def stop(self) -> None:
         """Let what was called before be taken, end the loop, and wait for the thread."""

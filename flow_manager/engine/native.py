@@ -17,18 +17,23 @@ from typing import Any, Final
 
 from flow_manager.core.definition import Flow
 from flow_manager.core.events import Event
-from flow_manager.core.values import find_fault
+from flow_manager.core.mail import MailKind
+from flow_manager.core.starting import answer_name
 from flow_manager.core.view import View
 from flow_manager.engine.following import Followers
+from flow_manager.engine.inputs import accepted_input, awaits_signals, must_be_plain
 from flow_manager.engine.loop_thread import LoopThread
 from flow_manager.engine.orchestrator import FlowOrchestrator
 from flow_manager.engine.reading import ReadingBackend, TaskCatalogue
 from flow_manager.engine.waiters import Promise, Reply
-from flow_manager.errors import InvalidRequest, OutcomeUnknown, Problem, ShuttingDown, StoreError
-from flow_manager.ports.backend import Health
+from flow_manager.errors import OutcomeUnknown, ShuttingDown, SignalUnknown, StoreError
+from flow_manager.ports.backend import Answer, Health
+from flow_manager.ports.store import NewMail
 
 START_PATIENCE: Final = 10.0
 """Seconds to wait for a start to become durable; after that its outcome is called unknown."""
+SEND_PATIENCE: Final = 10.0
+"""Seconds to wait until something that was sent is durable."""
 MOST_INPUT: Final = 256 << 10
 DEFAULT_GRACE: Final = timedelta(seconds=30)
 HEALTH_AGE: Final = 1.0
@@ -50,7 +55,7 @@ class NativeBackend(ReadingBackend):
         die: Callable[[BaseException], None],
         most_input: int = MOST_INPUT,
     ) -> None:
-        super().__init__(orchestrator.store, catalogue)
+        super().__init__(orchestrator.store, catalogue, orchestrator.secrets.values)
         self._orchestrator = orchestrator
         self.store = orchestrator.store
         self._most_input = most_input
@@ -82,7 +87,7 @@ class NativeBackend(ReadingBackend):
     ) -> View:
         reply = Reply(waits=wait is None or wait > timedelta(0))
         self._start(flow, input, labels, reply)
-        return self._answer(reply, wait)
+        return self._hear(reply, wait)
 
     def submit(
         self, flow: Flow, input: Mapping[str, Any], *, labels: Mapping[str, str] | None = None
@@ -97,18 +102,10 @@ class NativeBackend(ReadingBackend):
     def _start(
         self, flow: Flow, input: Mapping[str, Any], labels: Mapping[str, str] | None, waiter: Reply | Promise
     ) -> None:
-        self._check_input(input)
+        input = accepted_input(flow, input, self._most_input)
         self._loop.call(self._orchestrator.start, flow, input, {**flow.labels, **(labels or {})}, waiter)
 
-    def _check_input(self, input: Mapping[str, Any]) -> None:
-        fault = find_fault(input, self._most_input)
-        if fault is not None:
-            where = "#/input" + fault.pointer[1:]
-            code = "too-large" if fault.code == "limit.output_size" else "not-plain"
-            problem = Problem(where, code, fault.detail)
-            raise InvalidRequest("the input of the execution cannot be accepted", [problem])
-
-    def _answer(self, reply: Reply, wait: timedelta | None) -> View:
+    def _hear(self, reply: Reply, wait: timedelta | None) -> View:
         is_bounded = wait is not None and reply.waits
         view = reply.take(wait.total_seconds() if wait is not None and is_bounded else START_PATIENCE)
         view = view or reply.take_start(START_PATIENCE)
@@ -128,6 +125,31 @@ class NativeBackend(ReadingBackend):
             return self.describe(execution_id)
         except ShuttingDown as error:
             raise OutcomeUnknown(f"execution {execution_id} was started; the service has stopped") from error
+
+    # -- sending
+
+    def signal(self, execution_id: str, name: str, payload: Any = None, *, by: str = "") -> None:
+        must_be_plain("payload", payload, self._most_input)
+        flow = self.definition(execution_id)
+        if not awaits_signals(flow, name):
+            raise SignalUnknown(f"no task of flow {flow.id!r} waits for a signal named {name!r}")
+        self._send(execution_id, "signal", name, payload, by)
+
+    def cancel(self, execution_id: str, reason: str = "", *, by: str = "") -> None:
+        self._send(execution_id, "cancel", reason, None, by)
+
+    def answer(self, token: str, answer: Answer) -> str:
+        must_be_plain("answer", answer.fields, self._most_input)
+        approvals = self._approvals()
+        asking = approvals.read(token)
+        payload = approvals.check(asking, self.describe(asking.execution_id), answer)
+        name = answer_name(asking.run, asking.attempt)
+        self._send(asking.execution_id, "answer", name, payload, answer.by)
+        return asking.execution_id
+
+    def _send(self, execution_id: str, kind: MailKind, name: str, payload: Any, by: str) -> None:
+        mail = NewMail(execution_id, self._orchestrator.clock.now(), kind, name, payload, by)
+        self._loop.complete(self._orchestrator.send(mail), SEND_PATIENCE)
 
     # -- watching
 

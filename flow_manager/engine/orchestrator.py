@@ -13,17 +13,20 @@ from typing import Any, Final
 
 from uuid_utils import uuid7
 
-from flow_manager.core.decide import WORKER_DIED, Action, Circumstances, Loss
+from flow_manager.core.decide import next_action
+from flow_manager.core.decision import WORKER_DIED, Action, Circumstances, LookAtChildren, Loss, Park, Plan
 from flow_manager.core.definition import Flow
-from flow_manager.core.events import Event, ExecutionStarted, decode_event
+from flow_manager.core.events import Event, ExecutionStarted
 from flow_manager.core.parser import FlowParser
 from flow_manager.core.states import FOR_AN_OPERATOR, Wake, WakeReason
 from flow_manager.core.view import View
 from flow_manager.engine.admission import Admission, EngineLimits
-from flow_manager.engine.execution import ClaimedExecution, next_action, wake_of
+from flow_manager.engine.execution import ClaimedExecution
 from flow_manager.engine.flows import DigestCache
 from flow_manager.engine.poller import Poller
+from flow_manager.engine.recording import children_of, view_of, wake_of
 from flow_manager.engine.rescuer import Rescuer
+from flow_manager.engine.secrets import Secrets
 from flow_manager.engine.waiters import Waiter, Waiters
 from flow_manager.errors import (
     FlowManagerError,
@@ -34,7 +37,7 @@ from flow_manager.errors import (
 )
 from flow_manager.ports.clock import Clock
 from flow_manager.ports.observer import Observer
-from flow_manager.ports.store import Claim, Claimed, NewExecution, Store
+from flow_manager.ports.store import Claim, Claimed, NewExecution, NewMail, Store
 from flow_manager.ports.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -50,8 +53,15 @@ class FlowOrchestrator:
     """Executes flows on a store, with a worker for the task bodies."""
 
     def __init__(
-        self, store: Store, worker: Worker, clock: Clock, observers: Sequence[Observer], limits: EngineLimits
+        self,
+        store: Store,
+        worker: Worker,
+        clock: Clock,
+        observers: Sequence[Observer],
+        limits: EngineLimits,
+        secrets: Secrets | None = None,
     ) -> None:
+        self.secrets = secrets or Secrets()
         self.store = store
         self.worker = worker
         self.clock = clock
@@ -129,17 +139,25 @@ class FlowOrchestrator:
         labels: Mapping[str, str],
         waiter: Waiter,
     ) -> None:
-        view = View(execution_id)
-        pending: list[Event] = [ExecutionStarted(self.clock.now(), flow.id, input, labels)]
+        view, plan = View(execution_id), Plan()
         has_place = self._admission.has_place(len(self._running) - 1)
         try:
-            view.apply(pending[0])
-            action = self._first_action(flow, view, pending, has_place)
-            now = pending[0].at
-            wake = wake_of(action, now)
+            now = self.clock.now()
+            plan.events.append(ExecutionStarted(now, flow.id, input, labels))
+            view.apply(plan.events[0])
+            action = self._first_action(flow, view, plan, has_place)
             claim = await self.store.start(
                 NewExecution(
-                    execution_id, flow.id, flow.document, flow.digest, now, pending, wake, view.status
+                    execution_id,
+                    flow.id,
+                    flow.document,
+                    flow.digest,
+                    now,
+                    plan.events,
+                    wake_of(action, now),
+                    view.status,
+                    None,
+                    children_of(view, plan.children, now),
                 )
             )
         except Exception as error:  # the edge of a start: its caller is told whatever it was
@@ -152,15 +170,38 @@ class FlowOrchestrator:
         finally:
             self._admission.answered()
         self._admission.waiting += not has_place
-        self.recorded(view, pending)
+        self.recorded(view, plan.events)
         if waiter.started(execution_id):
             self._waiters.add(execution_id, waiter)
         await self._drive(ClaimedExecution(flow, view, claim, self), action)
 
-    def _first_action(self, flow: Flow, view: View, pending: list[Event], has_place: bool) -> Action:
+    def _first_action(self, flow: Flow, view: View, plan: Plan, has_place: bool) -> Action:
         may_start = has_place and not self._draining
-        given = Circumstances(pending[0].at, 0.0, self.worker.task_types, may_start)
-        return next_action(flow, view, pending, given)
+        now = plan.events[0].at
+        given = Circumstances(now, 0.0, self.worker.task_types, may_start, secrets=self.secrets.values)
+        action = next_action(flow, view, plan, given)
+        # Children that start with their parent are not there to be looked at before it is recorded.
+        return Park(Wake(WakeReason.DUE, now)) if isinstance(action, LookAtChildren) else action
+
+    async def send(self, mail: NewMail) -> None:
+        """Send something to an execution, and let it know at once if it is here. Raises what
+        `Store.send` raises."""
+        try:
+            await self.store.send(mail)
+        except Exception as error:
+            self._note_failure(error)
+            raise
+        if mail.kind == "cancel":
+            self.sent([mail.execution_id])
+        self.poller.nudge()
+
+    def sent(self, execution_ids: Sequence[str]) -> None:
+        """A cancellation was sent to these; those that are worked on here are interrupted."""
+        for execution_id in execution_ids:
+            driven = self._driven.get(execution_id)
+            if driven is not None:
+                driven.cancel()
+        self.poller.nudge()
 
     def _note_failure(self, error: Exception, execution_id: str = "") -> None:
         if isinstance(error, StoreFull):
@@ -218,6 +259,8 @@ class FlowOrchestrator:
         execution_id = execution.claim.execution_id
         if wake is None:
             self._waiters.ended(execution.view)
+            if execution.view.parent is not None:
+                self.poller.nudge()
         elif wake.reason in FOR_AN_OPERATOR or self._draining:
             if wake.reason is WakeReason.CODE:
                 log.warning(
@@ -258,16 +301,15 @@ class FlowOrchestrator:
         claim = claimed.claim
         try:
             flow = self._flow(claimed)
-            view = View.fold(claim.execution_id, map(decode_event, claimed.history))
-            if view.last_seq != claimed.last_seq:
-                raise ValueError(f"{claimed.last_seq} events were recorded and {view.last_seq} found")
+            view = view_of(claimed)
         except Exception as error:  # the edge of what is stored: damage has every form
             log.error("what is stored of execution %s cannot be read: %s", claim.execution_id, error)
             await self._set_aside(claim, f"its stored history cannot be read: {error}")
             return
         loss = IN_DOUBT if claim.execution_id in self._doubtful else WORKER_DIED
         self._doubtful.discard(claim.execution_id)
-        await self._drive(ClaimedExecution(flow, view, claim, self, loss), None)
+        execution = ClaimedExecution(flow, view, claim, self, loss)
+        await self._drive(execution.with_mail(claimed.mail, claimed.newest_mail), None)
 
     def _flow(self, claimed: Claimed) -> Flow:
         flow = self._flows.get(claimed.digest)

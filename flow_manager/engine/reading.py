@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from datetime import timedelta
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import orjson
 from pydantic import BaseModel
@@ -17,10 +17,21 @@ from flow_manager.core.parser import FlowParser
 from flow_manager.core.report import Report
 from flow_manager.core.states import ExecutionStatus
 from flow_manager.core.view import View
+from flow_manager.engine.approvals import Approvals
 from flow_manager.engine.flows import DigestCache
-from flow_manager.errors import StoreReadOnly
-from flow_manager.ports.backend import Health, Summary, TaskType, Violation
+from flow_manager.errors import ApprovalOver, StoreReadOnly
+from flow_manager.ports.backend import (
+    Answer,
+    ChildSummary,
+    Health,
+    Question,
+    Summary,
+    TaskType,
+    Violation,
+)
 from flow_manager.ports.store import Reader
+
+_NOTHING_SENT: Final = "the database cannot be written, so nothing can be sent; reading works"
 
 
 class TaskCatalogue(Protocol):
@@ -34,10 +45,14 @@ class TaskCatalogue(Protocol):
 class ReadingBackend:
     """Implements `ports.backend.Backend` for a store that cannot be written."""
 
-    def __init__(self, reader: Reader, catalogue: TaskCatalogue) -> None:
+    def __init__(
+        self, reader: Reader, catalogue: TaskCatalogue, secrets: Container[str] | None = None
+    ) -> None:
         self._reader = reader
         self._catalogue = catalogue
-        self._parser = FlowParser(catalogue.input_models())
+        self._parser = FlowParser(catalogue.input_models(), secrets)
+        self._stored = FlowParser()
+        """For definitions that were checked before."""
         self._reports: DigestCache[Report] = DigestCache()
         self._reports_lock = threading.Lock()
 
@@ -66,6 +81,39 @@ class ReadingBackend:
         wait: timedelta | None = None,
     ) -> View:
         raise StoreReadOnly("the database cannot be written, so nothing can be executed; reading works")
+
+    def signal(self, execution_id: str, name: str, payload: Any = None, *, by: str = "") -> None:
+        raise StoreReadOnly(_NOTHING_SENT)
+
+    def cancel(self, execution_id: str, reason: str = "", *, by: str = "") -> None:
+        raise StoreReadOnly(_NOTHING_SENT)
+
+    def answer(self, token: str, answer: Answer) -> str:
+        raise StoreReadOnly(_NOTHING_SENT)
+
+    def questions(self, execution_id: str) -> Sequence[Question]:
+        view = self.describe(execution_id)
+        if view.is_ended or view.wait is None:
+            return ()
+        question = self._approvals().question_of(view)
+        return () if question is None else (question,)
+
+    def question(self, token: str) -> Question:
+        approvals = self._approvals()
+        asking = approvals.read(token)
+        found = approvals.question_of(self.describe(asking.execution_id))
+        if found is None or found.token != token:
+            raise ApprovalOver("this question was answered already, or nobody waits for its answer any more")
+        return found
+
+    def definition(self, execution_id: str) -> Flow:
+        return self._stored.parse(self._reader.definition(execution_id))
+
+    def children(self, execution_id: str) -> Sequence[ChildSummary]:
+        return self._reader.children(execution_id)
+
+    def _approvals(self) -> Approvals:
+        return Approvals(self._reader.key())
 
     def describe(self, execution_id: str) -> View:
         return self._reader.describe(execution_id)

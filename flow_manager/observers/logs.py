@@ -15,16 +15,20 @@ from typing import Any, Final, TextIO
 import orjson
 
 from flow_manager.core.events import (
+    AttemptCancelled,
     AttemptEnded,
     AttemptLost,
     AttemptReleased,
     AttemptStarted,
     Event,
     ExecutionEnded,
+    ExecutionEnding,
     ExecutionQuarantined,
     ExecutionStarted,
     RetryScheduled,
     Routed,
+    SignalReceived,
+    TaskSkipped,
 )
 from flow_manager.core.view import View, format_time
 
@@ -39,11 +43,31 @@ def _execution_started(event: ExecutionStarted) -> Line:
     return "execution started", {"labels": dict(event.labels)} if event.labels else {}
 
 
+def _task_skipped(event: TaskSkipped) -> Line:
+    return f"task {event.task} skipped: its run_when is false", {"task": event.task, "run": event.run}
+
+
 def _attempt_started(event: AttemptStarted) -> Line:
     words = f"task {event.task} started"
+    fields: dict[str, Any] = {"task": event.task, "run": event.run, "attempt": event.attempt}
     if event.attempt > 1:
         words += f" (attempt {event.attempt})"
-    return words, {"task": event.task, "run": event.run, "attempt": event.attempt}
+    if event.compensates:
+        words += f", to undo run {event.compensates}"
+        fields["compensates"] = event.compensates
+    if event.wait is not None:
+        words += f": waiting for {_WAITS[event.wait.kind]}"
+        if event.wait.until is not None:
+            fields["until"] = format_time(event.wait.until)
+    return words, fields
+
+
+_WAITS: Final = {
+    "time": "a time",
+    "signal": "a signal",
+    "approval": "an answer",
+    "children": "other executions",
+}
 
 
 def _attempt_ended(event: AttemptEnded) -> Line:
@@ -64,6 +88,16 @@ def _attempt_ended(event: AttemptEnded) -> Line:
 def _attempt_lost(event: AttemptLost) -> Line:
     fields = {"task": event.task, "run": event.run, "attempt": event.attempt, "error": "task.lost"}
     return f"task {event.task} was lost: {event.reason[:MOST_TEXT]}", fields
+
+
+def _attempt_cancelled(event: AttemptCancelled) -> Line:
+    fields = {"task": event.task, "run": event.run, "attempt": event.attempt}
+    return f"task {event.task} was told to stop: the execution is to end", fields
+
+
+def _signal_received(event: SignalReceived) -> Line:
+    by = f" from {event.by[:MOST_TEXT]}" if event.by else ""
+    return f"signal {event.name} received{by}", {"signal": event.name, "by": event.by}
 
 
 def _attempt_released(event: AttemptReleased) -> Line:
@@ -91,6 +125,15 @@ def _execution_quarantined(event: ExecutionQuarantined) -> Line:
     return f"execution quarantined: {event.reason[:MOST_TEXT]}", {"task": event.task}
 
 
+def _execution_ending(event: ExecutionEnding) -> Line:
+    words = f"execution is to end: {event.status}"
+    fields: dict[str, Any] = {"status": event.status.value, "by": event.by}
+    if event.error is not None:
+        words += f", {event.error.code}: {event.error.message[:MOST_TEXT]}"
+        fields["error"] = event.error.code
+    return words, fields
+
+
 def _execution_ended(event: ExecutionEnded) -> Line:
     if event.error is None:
         return f"execution ended: {event.status}", {"status": event.status.value}
@@ -100,13 +143,17 @@ def _execution_ended(event: ExecutionEnded) -> Line:
 
 _LINE_OF: Final[dict[type, Callable[[Any], Line]]] = {
     ExecutionStarted: _execution_started,
+    TaskSkipped: _task_skipped,
     AttemptStarted: _attempt_started,
     AttemptEnded: _attempt_ended,
     AttemptLost: _attempt_lost,
+    AttemptCancelled: _attempt_cancelled,
+    SignalReceived: _signal_received,
     AttemptReleased: _attempt_released,
     RetryScheduled: _retry_scheduled,
     Routed: _routed,
     ExecutionQuarantined: _execution_quarantined,
+    ExecutionEnding: _execution_ending,
     ExecutionEnded: _execution_ended,
 }
 
@@ -144,6 +191,10 @@ def _level(event: Event) -> int:
 _LEVELS: Final[dict[type, int]] = {
     ExecutionStarted: logging.INFO,
     AttemptStarted: logging.INFO,
+    TaskSkipped: logging.INFO,
+    AttemptCancelled: logging.INFO,
+    SignalReceived: logging.INFO,
+    ExecutionEnding: logging.WARNING,
     AttemptLost: logging.WARNING,
     AttemptReleased: logging.INFO,
     RetryScheduled: logging.INFO,

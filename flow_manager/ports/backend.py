@@ -65,6 +65,58 @@ class TaskType:
 
 
 @dataclass(frozen=True, slots=True)
+class ChildSummary:
+    """A child as its parent knows it. `status` is None until it has ended."""
+
+    run: int
+    attempt: int
+    index: int
+    execution_id: str
+    status: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "run": self.run,
+            "attempt": self.attempt,
+            "index": self.index,
+            "execution_id": self.execution_id,
+            "status": self.status or "open",
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What an execution asks. `token` is what whoever answers must show: it is good for this question
+    only, once, and until `until`."""
+
+    task: str
+    question: str
+    form: Mapping[str, Any] | None
+    answer_by: Sequence[str]
+    until: datetime | None
+    token: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "task": self.task,
+            "question": self.question,
+            "form": self.form,
+            "answer_by": list(self.answer_by),
+            "until": None if self.until is None else format_time(self.until),
+            "url": f"/v1/approvals/{self.token}",
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to a question, and what the form holds."""
+
+    approved: bool
+    fields: Mapping[str, Any]
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     """`status` is `ok`, `stopping`, `full` (no space: reads only) or `read_only`."""
 
@@ -105,6 +157,33 @@ class Backend(Protocol):
 
         Raises `Overloaded`, `ShuttingDown`, `StoreFull` or `StoreReadOnly` if nothing was
         started, `OutcomeUnknown` if that is not known."""
+
+    def signal(self, execution_id: str, name: str, payload: Any = None, *, by: str = "") -> None:
+        """Send a signal; durable when this returns. A task that does not wait for it yet finds it later.
+        Raises `ExecutionUnknown`, `ExecutionOver`, `SignalUnknown`, `TooMuchMail`, `InvalidRequest`, and
+        what `execute` raises."""
+
+    def answer(self, token: str, answer: Answer) -> str:
+        """Answer the question that the token is for; the answer is the id of its execution. Raises
+        `ApprovalUnknown` for a token that nobody gave out, `ApprovalOver` for a question that was answered
+        or is out of date, and what `signal` raises."""
+
+    def questions(self, execution_id: str) -> Sequence[Question]:
+        """What the execution asks somebody now. Raises `ExecutionUnknown`."""
+
+    def question(self, token: str) -> Question:
+        """The question that a token is for. Raises `ApprovalUnknown` and `ApprovalOver`."""
+
+    def cancel(self, execution_id: str, reason: str = "", *, by: str = "") -> None:
+        """Have an execution end soon as cancelled: what runs is interrupted, what was done is undone,
+        children are cancelled. Raises `ExecutionUnknown`, `ExecutionOver` if it ended before, and what
+        `execute` raises."""
+
+    def definition(self, execution_id: str) -> Flow:
+        """The flow that it started with. Raises `ExecutionUnknown`."""
+
+    def children(self, execution_id: str) -> Sequence[ChildSummary]:
+        """The children of an execution, in the order of their start; the first thousand."""
 
     def describe(self, execution_id: str) -> View:
         """How an execution stands, with its history so far. Raises `ExecutionUnknown`."""

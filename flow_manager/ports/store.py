@@ -21,10 +21,12 @@ from typing import Any, Protocol
 
 import msgspec
 
+from flow_manager.core.children import Children, ParentLink, ToChildren
 from flow_manager.core.events import Event
+from flow_manager.core.mail import Mail, MailKind
 from flow_manager.core.states import ExecutionStatus, Wake
 from flow_manager.core.view import View
-from flow_manager.ports.backend import Summary, Violation
+from flow_manager.ports.backend import ChildSummary, Summary, Violation
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -37,7 +39,7 @@ class Claim(msgspec.Struct, frozen=True):
 
 class NewExecution(msgspec.Struct, frozen=True):
     """An execution to be created with its first events. With a wake of reason `claim` it belongs
-    to its creator at once, under epoch 1."""
+    to its creator at once, under epoch 1. `children` begin together with it."""
 
     execution_id: str
     flow_id: str
@@ -47,12 +49,17 @@ class NewExecution(msgspec.Struct, frozen=True):
     events: Sequence[Event]
     wake: Wake | None
     status: ExecutionStatus
+    parent: ParentLink | None = None
+    children: Sequence[NewExecution] = ()
 
 
 class Step(msgspec.Struct, frozen=True):
     """What one step adds to an execution: events after number `last_seq`, and its new wake.
 
-    No wake means that the execution has ended, with `status`, at the time of the last event.
+    `at` is the time of the step. No wake means that the execution has ended, with `status`; `parent`
+    then hears of it. Mail after number `mail` is not known to the writer: an execution to which some
+    was sent is due at once instead of parking, and does not end. `taken` are the numbers of the mail
+    that these events have taken up.
     """
 
     claim: Claim
@@ -60,16 +67,36 @@ class Step(msgspec.Struct, frozen=True):
     events: Sequence[Event]
     wake: Wake | None
     status: ExecutionStatus
+    at: datetime
+    mail: int = 0
+    taken: Sequence[int] = ()
+    parent: ParentLink | None = None
+    children: Sequence[NewExecution] = ()
+    to_children: Sequence[ToChildren] = ()
+
+
+class NewMail(msgspec.Struct, frozen=True):
+    """Something to be sent to an open execution; see `core.mail`."""
+
+    execution_id: str
+    at: datetime
+    kind: MailKind
+    name: str = ""
+    payload: Any = None
+    by: str = ""
 
 
 class Claimed(msgspec.Struct, frozen=True):
-    """A claimed execution: the bytes of its definition and of its events, as stored."""
+    """A claimed execution: the bytes of its definition and of its events, as stored, and its mail.
+    `newest_mail` is the number of the newest, which may be gone by now."""
 
     claim: Claim
     last_seq: int
     definition: bytes
     digest: str
     history: Sequence[bytes]
+    mail: Sequence[Mail] = ()
+    newest_mail: int = 0
 
 
 class Agenda(msgspec.Struct, frozen=True):
@@ -94,11 +121,20 @@ class Reader(Protocol):
     def violations(self) -> Sequence[Violation]:
         """Where one of the truths above does not hold."""
 
+    def definition(self, execution_id: str) -> bytes:
+        """The text of the flow that it started with. Raises `ExecutionUnknown` and `StoreDamaged`."""
+
+    def children(self, execution_id: str) -> Sequence[ChildSummary]:
+        """The children of an execution, in the order of their start; the first thousand."""
+
     def claims(self) -> Sequence[Claim]:
         """The live claims."""
 
     def open_executions(self) -> int:
         """How many have not ended."""
+
+    def key(self) -> bytes:
+        """A secret of this store, made with it: whoever signs with it is known again."""
 
     def describe_store(self) -> Mapping[str, Any]:
         """Kind, place, schema version and size, for health."""
@@ -116,8 +152,19 @@ class Store(Reader, Protocol):
     def start(self, new: NewExecution) -> Awaitable[Claim]:
         """Create an execution."""
 
-    def commit(self, step: Step) -> Awaitable[None]:
-        """Record a step. Raises `StaleClaim`."""
+    def commit(self, step: Step) -> Awaitable[Sequence[str]]:
+        """Record a step. The answer names those to whom the step has sent mail. Raises `StaleClaim`,
+        and `MailUnread` if an end met mail that the writer does not know: it still has its claim."""
+
+    def send(self, mail: NewMail) -> Awaitable[None]:
+        """Send something to an open execution; one that waits for it is due at once. Raises
+        `ExecutionUnknown`, `ExecutionOver`, and `TooMuchMail`. A second cancellation changes nothing."""
+
+    def read_again(self, claim: Claim) -> Awaitable[Claimed]:
+        """What is stored of a claimed execution. Raises `StaleClaim`."""
+
+    def look_at_children(self, execution_id: str, run: int, attempt: int) -> Awaitable[Children]:
+        """What has become of the children of an attempt; how they ended only if none is open."""
 
     def set_aside(self, claim: Claim, wake: Wake) -> Awaitable[None]:
         """Park an execution whose history cannot be gone on with; nothing else of it changes.

@@ -3,34 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Container, Mapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
-from flow_manager.core.definition import Outcome, Task
+from flow_manager.core.definition import Outcome
+from flow_manager.core.plain import pointer_to
 from flow_manager.core.results import TaskError
+from flow_manager.core.schemas import Schema
 from flow_manager.core.view import Attempt
+
+MOST_MISFITS: Final = 10
+"""Places of a result that are named when it does not fit."""
 
 
 class AttemptOrder(msgspec.Struct, frozen=True):
     """What is to be run, and all that its context is made of.
 
     `timeout` is in seconds, counted from when the body starts: an attempt that waits for a free
-    thread or process has not started.
+    thread or process has not started. `input` is that of the execution, `task_input` that of the task.
     """
 
     execution_id: str
     flow_id: str
-    task: Task
+    task: str
+    task_type: str
     run: int
     attempt: int
     input: Mapping[str, Any]
+    task_input: Mapping[str, Any]
     attempts: Mapping[str, Attempt]
-    """The last ended attempt of each task."""
+    """The last result of each task."""
     timeout: float | None = None
     """Seconds for the body, from its start."""
     time_left: float | None = None
     """Seconds until the execution's own deadline, from now, whatever the attempt has to wait for."""
+    silence: float | None = None
+    """Seconds that the body may be silent between two heartbeats."""
     isolated: bool = False
     """Whether to run the body in a process of its own, whatever its task asks for; if it can be."""
 
@@ -53,6 +62,17 @@ class AttemptResult(msgspec.Struct, frozen=True):
     data: Any = None
     error: TaskError | None = None
     is_lost: bool = False
+
+    def checked(self, schema: Schema) -> AttemptResult:
+        """The same if its data fits the schema, and otherwise a failure that says what does not."""
+        misfits = schema.misfits(self.data, most=MOST_MISFITS)
+        if not misfits:
+            return self
+        pointer, detail = pointer_to(misfits[0].path), misfits[0].detail
+        message = f"the result does not fit the output_schema of the task: {detail} (at {pointer})"
+        details = {"misfits": [{"pointer": pointer_to(each.path), "detail": each.detail} for each in misfits]}
+        error = TaskError("task.output_invalid", message, retryable=False, details=details)
+        return AttemptResult("failure", message, None, error)
 
 
 class Worker(Protocol):

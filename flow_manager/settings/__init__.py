@@ -8,7 +8,7 @@ checks read. Every setting has an option and an environment twin; an option wins
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +18,8 @@ from flow_manager.core.addresses import is_loopback
 from flow_manager.core.problems import nearest
 from flow_manager.errors import SettingsError
 from flow_manager.settings.setting import KIB, MIB, Kind, Setting
+from flow_manager.tasks.builtin.allow_list import AllowList
+from flow_manager.tasks.builtin.programs import parse_programs
 
 __all__ = ["NAMED_ELSEWHERE", "PREFIX", "SETTINGS", "Kind", "Setting", "Settings"]
 
@@ -39,6 +41,11 @@ def _about(
     """What the table tells of a field beyond its name and default."""
     names = {"option": option, "variable": variable}
     return {"kind": kind, "sentence": sentence, "within": within, "choices": choices, **names}
+
+
+def _about_list(sentence: str, check: Callable[[Sequence[str]], object]) -> dict[str, Any]:
+    """The same of a list of texts, which `check` refuses with `ValueError`."""
+    return {**_about(Kind.TEXT, sentence), "check": check}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +89,22 @@ class Settings:
     task_processes: int = field(
         default=2,
         metadata=_about(Kind.INTEGER, "Processes for tasks that ask for one of their own.", within=(1, 256)),
+    )
+    http_allow: tuple[str, ...] = field(
+        default=(),
+        metadata=_about_list(
+            "Internal hosts, addresses and networks that http tasks may call, joined by ','.", AllowList.parse
+        ),
+    )
+    commands: tuple[str, ...] = field(
+        default=(),
+        metadata=_about_list(
+            "Programs that command tasks may run, as PATH or NAME=PATH, joined by ','.", parse_programs
+        ),
+    )
+    secrets: Path | None = field(
+        default=None,
+        metadata=_about(Kind.PATH, "Folder with a file for each secret, named as flows name it."),
     )
     max_running: int = field(
         default=12_000,
@@ -189,6 +212,7 @@ def _row(name: str, default: object, metadata: Mapping[str, Any]) -> Setting:
         option=metadata["option"] or "--" + name.replace("_", "-"),
         choices=metadata["choices"],
         within=metadata["within"],
+        check=metadata.get("check"),
     )
 
 

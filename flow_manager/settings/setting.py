@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
@@ -51,6 +51,8 @@ class Setting:
     """The option of `flow-manager serve`."""
     choices: tuple[str, ...] = ()
     within: tuple[float, float] = (-math.inf, math.inf)
+    check: Callable[[Sequence[str]], object] | None = None
+    """For a list of texts: raises `ValueError` if they are not right."""
 
     @property
     def unit(self) -> str:
@@ -69,7 +71,7 @@ class Setting:
         of bounds.
         """
         try:
-            return _READERS[self.kind](self, given)
+            return _READERS[self.kind](self, given) if self.check is None else _list(self.check, given)
         except ValueError as error:
             raise SettingsError(f"{named} is {str(given)[:64]!r}; it must be {error}") from None
 
@@ -135,6 +137,13 @@ def _modules(_: Setting, given: object) -> tuple[str, ...]:
     if not all(part.isidentifier() for name in names for part in name.split(".")):
         raise ValueError(f"names of Python modules, as in shop.tasks, joined by ',' or '{os.pathsep}'")
     return names
+
+
+def _list(check: Callable[[Sequence[str]], object], given: object) -> tuple[str, ...]:
+    text = ",".join(given) if isinstance(given, tuple) else str(given)
+    entries = tuple(entry.strip() for entry in text.split(",") if entry.strip())
+    check(entries)
+    return entries
 
 
 def _within(setting: Setting, value: float, what: str) -> float:

@@ -16,6 +16,7 @@ import resource
 import signal
 import sys
 import threading
+import time
 import traceback
 from pathlib import Path
 from types import FrameType
@@ -24,6 +25,7 @@ from typing import Any, Final, NoReturn
 from flow_manager.ports.worker import AttemptResult
 from flow_manager.tasks.context import Cancellation, TaskContext
 from flow_manager.tasks.messages import (
+    Beat,
     Ended,
     Logged,
     Prepare,
@@ -44,6 +46,9 @@ MOST_MEMORY: Final = 512 << 20
 MOST_TRACEBACK: Final = 32 << 10
 """Characters at the end of a traceback that go into the log."""
 
+SHORTEST_BEAT: Final = 0.05
+"""Seconds between two heartbeats that are sent."""
+
 _MEMORY_UNIT: Final = 1 if sys.platform == "darwin" else 1024
 _STANDARD: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
 
@@ -55,7 +60,7 @@ class Line:
         self._descriptor = descriptor
         self._lock = threading.RLock()
 
-    def send(self, message: Ready | Ended | Logged) -> None:
+    def send(self, message: Ready | Ended | Logged | Beat) -> None:
         with self._lock:
             send(self._descriptor, message)
 
@@ -129,7 +134,7 @@ def _serve(requests: queue.SimpleQueue[bytes], line: Line) -> NoReturn:
         if isinstance(request, Prepare):
             line.send(Ready(_prepare(request, tasks)))
             continue
-        result = _run(tasks[request.source], request)
+        result = _run(tasks[request.source], request, line)
         attempts += 1
         line.send(Ended(result, is_last=attempts >= MOST_ATTEMPTS or _peak_memory() > MOST_MEMORY))
 
@@ -147,9 +152,25 @@ def _prepare(request: Prepare, tasks: dict[Source, RegisteredTask]) -> str:
     return ""
 
 
-def _run(task: RegisteredTask, request: Run) -> AttemptResult:
+class Pulse(Cancellation):
+    """Sends the heartbeats of a body to the service, no more often than is of use."""
+
+    __slots__ = ("_line",)
+
+    def __init__(self, line: Line) -> None:
+        super().__init__()
+        self._line = line
+
+    def beat(self) -> None:
+        last = self.beat_at
+        if last is None or time.monotonic() - last >= SHORTEST_BEAT:
+            super().beat()
+            self._line.send(Beat())
+
+
+def _run(task: RegisteredTask, request: Run, line: Line) -> AttemptResult:
     """The edge of an attempt. SystemExit ends the process, as it would anywhere."""
-    cancellation = Cancellation()
+    cancellation = Pulse(line)
     context = TaskContext(request.order, cancellation)
 
     def end(number: int, _frame: FrameType | None) -> None:

@@ -11,9 +11,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Final
 
 from flow_manager.tasks.messages import (
+    Beat,
     Ended,
     Logged,
     Prepare,
@@ -35,6 +37,10 @@ _PROGRAM: Final = (
 )
 """What a child executes: it finds modules where this process finds them. Through PYTHONPATH, the
 programs that a body starts would do so as well."""
+
+
+def _ignore() -> None:
+    """For those who do not listen to heartbeats."""
 
 
 class Child:
@@ -78,24 +84,29 @@ class Child:
         self.has_answered = True
         return ready.problem if isinstance(ready, Ready) else "the process answered something else"
 
-    def run(self, request: Run) -> Ended:
-        """Have it run one attempt. Raises what `_ask` raises."""
-        ended = self._ask(request)
+    def run(self, request: Run, beat: Callable[[], None]) -> Ended:
+        """Have it run one attempt; `beat` is called at each heartbeat. Raises what `_ask` raises."""
+        ended = self._ask(request, beat)
         if not isinstance(ended, Ended):
             raise TooLong("not the end of an attempt")
         return ended
 
-    def _ask(self, request: Prepare | Run, until: float | None = None) -> Ready | Ended:
+    def _ask(
+        self, request: Prepare | Run, beat: Callable[[], None] = _ignore, until: float | None = None
+    ) -> Ready | Ended:
         """Raises `EOFError` or `BrokenPipeError` if it is gone, `TimeoutError`, and `TooLong` or
         `msgspec.DecodeError` if its answer cannot be right."""
         send(self._orders, request)
         while True:
-            answer: Ready | Ended | Logged = decode_answer(
+            answer: Ready | Ended | Logged | Beat = decode_answer(
                 receive(self._answers, most=self._most_message, until=until)
             )
-            if not isinstance(answer, Logged):
+            if isinstance(answer, Logged):
+                _log_again(answer)
+            elif isinstance(answer, Beat):
+                beat()
+            else:
                 return answer
-            _log_again(answer)
 
     def own(self, job: object | None) -> None:
         with self._lock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any, TypeVar, overload
 
@@ -18,15 +19,21 @@ _log = logging.getLogger("flow_manager.task")
 
 
 class Cancellation:
-    """A flag that the engine raises when nobody waits for the attempt any more."""
+    """A flag that the engine raises when nobody waits for the attempt any more; and, the other way,
+    the heartbeats of the body."""
 
-    __slots__ = ("is_set",)
+    __slots__ = ("beat_at", "is_set")
 
     def __init__(self) -> None:
         self.is_set = False
+        self.beat_at: float | None = None
+        """Monotonic time of the last heartbeat; the start of the body is the first."""
 
     def set(self) -> None:
         self.is_set = True
+
+    def beat(self) -> None:
+        self.beat_at = time.monotonic()
 
 
 class TaskLogger(logging.LoggerAdapter[logging.Logger]):
@@ -63,7 +70,7 @@ class TaskContext(Mapping[str, TaskExecutionResult]):
 
     @property
     def task_name(self) -> str:
-        return self._order.task.name
+        return self._order.task
 
     @property
     def run(self) -> int:
@@ -86,7 +93,7 @@ class TaskContext(Mapping[str, TaskExecutionResult]):
     def task_input(self) -> dict[str, Any]:
         """The `input` of this task in the flow document; empty if it has none."""
         if self._task_input is None:
-            self._task_input = _copy(self._order.task.input or {})
+            self._task_input = _copy(self._order.task_input)
         return self._task_input
 
     @property
@@ -120,6 +127,14 @@ class TaskContext(Mapping[str, TaskExecutionResult]):
     def is_cancelled(self) -> bool:
         """Whether the attempt timed out or the service is stopping; a long body should look and return."""
         return self._cancellation.is_set
+
+    def cancel(self) -> None:
+        """Tell the body that nobody waits for it any more."""
+        self._cancellation.set()
+
+    def heartbeat(self) -> None:
+        """Tell that the body is alive: needed at least once in `heartbeat_timeout`, if the task has one."""
+        self._cancellation.beat()
 
     def __getitem__(self, task_name: str) -> TaskExecutionResult:
         entry = self._order.attempts.get(task_name)

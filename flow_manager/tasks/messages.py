@@ -1,6 +1,6 @@
 """What the pool and a child process say to each other: JSON, with its length before it.
 
-The pool says Prepare and Run; the child answers with Ready and Ended, and says Logged at any time.
+The pool says Prepare and Run; the child answers with Ready and Ended, and says Logged and Beat at any time.
 """
 
 from __future__ import annotations
@@ -57,16 +57,20 @@ class Logged(msgspec.Struct, frozen=True, tag=True):
     traceback: str = ""
 
 
+class Beat(msgspec.Struct, frozen=True, tag=True):
+    """A heartbeat of the body."""
+
+
 class TooLong(Exception):
     """The other side announced a message that no correct one can be."""
 
 
 encode: Final = msgspec.json.Encoder().encode
 decode_request: Final = msgspec.json.Decoder(Prepare | Run).decode
-decode_answer: Final = msgspec.json.Decoder(Ready | Ended | Logged).decode
+decode_answer: Final = msgspec.json.Decoder(Ready | Ended | Logged | Beat).decode
 
 
-def send(descriptor: int, message: Prepare | Run | Ready | Ended | Logged) -> None:
+def send(descriptor: int, message: Prepare | Run | Ready | Ended | Logged | Beat) -> None:
     """Write one message. Raises `BrokenPipeError` if nobody reads."""
     text = encode(message)
     left = memoryview(len(text).to_bytes(PREFIX, "big") + text)

@@ -83,6 +83,12 @@ def from_timeout(seconds: float) -> AttemptResult:
     return AttemptResult("timeout", message, None, TaskError("task.timeout", message))
 
 
+def from_silence(seconds: float) -> AttemptResult:
+    """The result of a body that gave no heartbeat for too long."""
+    message = f"the task gave no heartbeat for {seconds:g} s"
+    return AttemptResult("timeout", message, None, TaskError("task.heartbeat", message))
+
+
 def from_loss(message: str) -> AttemptResult:
     """The result of a body whose process died under it."""
     return AttemptResult("unknown", message, None, TaskError("task.lost", message), is_lost=True)

@@ -18,6 +18,7 @@ import msgspec
 
 from flow_manager.ports.worker import AttemptOrder, AttemptResult
 from flow_manager.tasks.child_process import START_PATIENCE, Child
+from flow_manager.tasks.context import Cancellation
 from flow_manager.tasks.messages import Run, TooLong
 from flow_manager.tasks.outcome import from_loss, not_started, unreadable
 from flow_manager.tasks.registry import TaskRegistry
@@ -46,10 +47,11 @@ class ProcessPool:
         self._children: set[Child] = set()
         self._is_stopped = False
 
-    async def run(self, order: AttemptOrder) -> AttemptResult:
-        """Run one attempt. Its time starts when a child is ready for it."""
-        source = self._registry[order.task.type].source
-        body = ChildBody(self, Run(source, order, self._most_result))
+    async def run(self, order: AttemptOrder, cancellation: Cancellation) -> AttemptResult:
+        """Run one attempt. Its time starts when a child is ready for it; `cancellation` gets its
+        heartbeats."""
+        source = self._registry[order.task_type].source
+        body = ChildBody(self, Run(source, order, self._most_result), cancellation)
         return await self._threads.run(body, order.timeout, order.time_left)
 
     async def stop(self) -> None:
@@ -91,10 +93,11 @@ class ProcessPool:
 class ChildBody(Job):
     """An attempt whose body runs in a child."""
 
-    __slots__ = ("_child", "_pool", "_request")
+    __slots__ = ("_cancellation", "_child", "_pool", "_request")
 
-    def __init__(self, pool: ProcessPool, request: Run) -> None:
+    def __init__(self, pool: ProcessPool, request: Run, cancellation: Cancellation) -> None:
         super().__init__()
+        self._cancellation = cancellation
         self._pool = pool
         self._request = request
         self._child: Child | None = None
@@ -136,13 +139,14 @@ class ChildBody(Job):
 
     def _talk(self, child: Child) -> tuple[AttemptResult, bool]:
         request = self._request
-        problem = child.prepare(request.order.task.type, request.source)
+        problem = child.prepare(request.order.task_type, request.source)
         if problem:
             return not_started(problem), False
         if self.is_left:
             return not_started(CANCELLED), False
         self.started_at = time.monotonic()
-        ended = child.run(request)
+        self._cancellation.beat()
+        ended = child.run(request, self._cancellation.beat)
         return ended.result, ended.is_last
 
     def _gone(self, manner: str) -> AttemptResult:

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from flow_manager.core.definition import END
 from flow_manager.core.document import NAME_PATTERN
 from flow_manager.core.problems import nearest
+from flow_manager.core.steps import STEP_TYPES
 from flow_manager.errors import TaskRegistrationError
 from flow_manager.ports.backend import TaskType
 from flow_manager.tasks.context import TaskContext
@@ -135,6 +136,8 @@ def check_name(name: object) -> None:
             f"{name!r} is no name for a task: it has up to 128 letters, digits, '_', '.' and '-', "
             "a letter first"
         )
+    if name in STEP_TYPES:
+        raise TaskRegistrationError(f"{name!r} is a built-in task type; give the task another name")
     if name == END:
         raise TaskRegistrationError(f"{END!r} is no name for a task: it is where flows end")
 

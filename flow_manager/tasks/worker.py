@@ -14,6 +14,7 @@ from flow_manager.tasks.outcome import (
     NOT_STARTED,
     from_exception,
     from_return,
+    from_silence,
     from_timeout,
     not_started,
     raised,
@@ -46,33 +47,61 @@ class TaskWorker:
         return self._registry
 
     def run(self, order: AttemptOrder) -> Awaitable[AttemptResult]:
-        task = self._registry.get(order.task.type)
+        task = self._registry.get(order.task_type)
         if task is None:
-            return _at_once(not_started(f"no task of type {order.task.type!r} is registered"))
+            return _at_once(not_started(f"no task of type {order.task_type!r} is registered"))
         within = order.within
         if within is not None and within <= 0:
             return _at_once(from_timeout(within))
-        if order.isolated and task.runs != "process" and task.source.can_be_found_again:
-            return self._isolate(task, order)
-        return self._run(task, order)
+        cancellation = Cancellation()
+        call = self._call(task, order, cancellation)
+        return call if order.silence is None else self._listen(call, order.silence, cancellation)
 
-    def _run(self, task: RegisteredTask, order: AttemptOrder) -> Awaitable[AttemptResult]:
+    def _call(
+        self, task: RegisteredTask, order: AttemptOrder, cancellation: Cancellation
+    ) -> Coroutine[Any, Any, AttemptResult]:
+        if order.isolated and task.runs != "process" and task.source.can_be_found_again:
+            return self._isolate(task, order, cancellation)
+        return self._run(task, order, cancellation)
+
+    def _run(
+        self, task: RegisteredTask, order: AttemptOrder, cancellation: Cancellation
+    ) -> Coroutine[Any, Any, AttemptResult]:
         if task.runs == "thread":
-            body = ThreadBody(self._threads, task, order, self._most_result)
+            body = ThreadBody(self._threads, task, TaskContext(order, cancellation), self._most_result)
             return self._threads.run(body, order.timeout, order.time_left)
         if task.runs == "process":
-            return self._processes.run(order)
-        cancellation = Cancellation()
+            return self._processes.run(order, cancellation)
         call, within = self._await(task, TaskContext(order, cancellation)), order.within
         return call if within is None else self._await_within(call, within, cancellation)
 
-    async def _isolate(self, task: RegisteredTask, order: AttemptOrder) -> AttemptResult:
+    async def _listen(
+        self, call: Coroutine[Any, Any, AttemptResult], silence: float, cancellation: Cancellation
+    ) -> AttemptResult:
+        """Wait for the body as long as its heart beats. Until it has started, it need not."""
+        attempt = asyncio.get_running_loop().create_task(call)
+        try:
+            while not attempt.done():
+                beat_at = cancellation.beat_at
+                left = silence if beat_at is None else beat_at + silence - time.monotonic()
+                if left <= 0:
+                    self._leave(attempt, cancellation)
+                    return from_silence(silence)
+                await asyncio.wait((attempt,), timeout=left)
+        except asyncio.CancelledError:
+            self._leave(attempt, cancellation)
+            raise
+        return from_exception(asyncio.CancelledError()) if attempt.cancelled() else attempt.result()
+
+    async def _isolate(
+        self, task: RegisteredTask, order: AttemptOrder, cancellation: Cancellation
+    ) -> AttemptResult:
         """In a child; or here, if the child cannot import what was made for this process."""
-        result = await self._processes.run(order)
+        result = await self._processes.run(order, cancellation)
         if result.error is None or result.error.code != NOT_STARTED:
             return result
-        log.warning("task %s cannot be isolated: %s", order.task.name, result.message)
-        return await self._run(task, order)
+        log.warning("task %s cannot be isolated: %s", order.task, result.message)
+        return await self._run(task, order, cancellation)
 
     async def stop(self) -> None:
         for body in self._left:
@@ -83,6 +112,7 @@ class TaskWorker:
     async def _await(self, task: RegisteredTask, context: TaskContext) -> AttemptResult:
         """The edge of an attempt on the loop. A cancellation that came from outside goes through."""
         try:
+            context.heartbeat()
             body: Callable[[TaskContext], Awaitable[Any]] = task.new_body()
             return from_return(await body(context), self._most_result)
         except BaseException as error:
@@ -119,32 +149,34 @@ class TaskWorker:
 class ThreadBody(Job):
     """An attempt whose body is a plain function, in a thread of this process."""
 
-    __slots__ = ("_cancellation", "_most_result", "_order", "_pool", "_task")
+    __slots__ = ("_context", "_most_result", "_pool", "_task")
 
-    def __init__(self, pool: ThreadPool, task: RegisteredTask, order: AttemptOrder, most_result: int) -> None:
+    def __init__(
+        self, pool: ThreadPool, task: RegisteredTask, context: TaskContext, most_result: int
+    ) -> None:
         super().__init__()
         self._pool = pool
         self._task = task
-        self._order = order
+        self._context = context
         self._most_result = most_result
-        self._cancellation = Cancellation()
 
     def work(self) -> AttemptResult:
         """The edge of an attempt in a thread: whatever a body raises is its result."""
         self.started_at = time.monotonic()
-        context = TaskContext(self._order, self._cancellation)
+        context = self._context
+        context.heartbeat()
         try:
             return from_return(self._task.new_body()(context), self._most_result)
         except BaseException as error:
             return raised(error, context)
 
     def cancel(self) -> None:
-        self._cancellation.set()
+        self._context.cancel()
         if self.started_at is not None:
-            TaskContext(self._order, self._cancellation).logger.warning(
+            self._context.logger.warning(
                 "the body of task %s goes on though nobody waits for it; its thread is not free until it "
                 "returns (%s are held like this)",
-                self._order.task.name,
+                self._context.task_name,
                 self._pool.held,
             )
 

@@ -79,7 +79,7 @@ class CrashingStore(SqliteStore):
     def start(self, new: NewExecution) -> Awaitable[Claim]:
         return self._crossing(lambda: SqliteStore.start(self, new))
 
-    def commit(self, step: Step) -> Awaitable[None]:
+    def commit(self, step: Step) -> Awaitable[Sequence[str]]:
         return self._crossing(lambda: SqliteStore.commit(self, step))
 
     def set_aside(self, claim: Claim, wake: Wake) -> Awaitable[None]:

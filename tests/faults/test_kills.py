@@ -22,7 +22,7 @@ MIXED = (
         task("nothing"),
         flow_id="retried",
     ),
-    document(task("fail"), task("nothing"), flow_id="failing"),
+    document(task("flop"), task("nothing"), flow_id="failing"),
     document(task("isolated"), task("nothing"), flow_id="isolated"),
 )
 

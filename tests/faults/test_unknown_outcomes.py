@@ -53,7 +53,7 @@ class ForgetfulStore(SqliteStore):
     def start(self, new: NewExecution) -> Awaitable[Claim]:
         return self._perhaps(lambda: SqliteStore.start(self, new))
 
-    def commit(self, step: Step) -> Awaitable[None]:
+    def commit(self, step: Step) -> Awaitable[Sequence[str]]:
         return self._perhaps(lambda: SqliteStore.commit(self, step))
 
     def set_aside(self, claim: Claim, wake: Wake) -> Awaitable[None]:

@@ -51,7 +51,7 @@ async def cancel_later(context: TaskContext) -> dict[str, Any]:
     return {}
 
 
-async def wait(context: TaskContext) -> dict[str, Any]:
+async def linger(context: TaskContext) -> dict[str, Any]:
     await asyncio.sleep(0.3)
     return {}
 
@@ -62,7 +62,7 @@ async def nothing(context: TaskContext) -> dict[str, Any]:
 
 def registered() -> TaskRegistry:
     registry = TaskRegistry()
-    for body in (cancel_self, cancel_and_wait, cancel_later, wait, nothing):
+    for body in (cancel_self, cancel_and_wait, cancel_later, linger, nothing):
         registry.register(body.__name__, body)
     return registry
 
@@ -101,14 +101,14 @@ def test_a_body_that_cancels_its_task_and_waits_has_failed_once(backend: NativeB
 
 
 def test_a_late_cancellation_costs_an_attempt_and_leaves_nobody_waiting(backend: NativeBackend) -> None:
-    view = backend.submit(flow_of("cancel_later", "wait", "nothing"), {}).result(10)
+    view = backend.submit(flow_of("cancel_later", "linger", "nothing"), {}).result(10)
 
     assert view.is_ended
     assert backend.violations() == []
 
 
 def test_a_future_that_somebody_cancels_harms_nobody(backend: NativeBackend) -> None:
-    cancelled, other = (backend.submit(flow_of("wait"), {}) for _ in range(2))
+    cancelled, other = (backend.submit(flow_of("linger"), {}) for _ in range(2))
 
     assert cancelled.cancel() is False
     assert other.result(10).status is ExecutionStatus.COMPLETED
@@ -184,7 +184,7 @@ def test_a_start_that_failed_is_told_as_such_even_after_the_callers_patience(tmp
 
 def test_a_definition_that_cannot_be_read_stops_its_execution_and_says_so(tmp_path: Path) -> None:
     backend = open_backend(SqliteStore(tmp_path / "a.db"))
-    held = backend.execute(flow_of("wait", "nothing"), {}, wait=timedelta(0))
+    held = backend.execute(flow_of("linger", "nothing"), {}, wait=timedelta(0))
     backend.close(timedelta(0))
     connection = apsw.Connection(str(tmp_path / "a.db"))
     connection.execute("UPDATE definitions SET text = 'no flow'")

@@ -53,7 +53,8 @@ async def write(store: SqliteStore) -> None:
 async def commit(store: SqliteStore, part: Step) -> None:
     while True:
         try:
-            return await store.commit(part)
+            await store.commit(part)
+            return
         except StoreFull:
             await asyncio.sleep(0.01)
 

@@ -71,8 +71,9 @@ def step(
 ) -> Step:
     """By default three events, after which the claim is kept."""
     wake = claimed() if wake is None else wake
-    return Step(claim, last_seq, next_events() if events is None else events, wake, ExecutionStatus.RUNNING)
+    events = next_events() if events is None else events
+    return Step(claim, last_seq, events, wake, ExecutionStatus.RUNNING, NOW)
 
 
 def last_step(claim: Claim, last_seq: int, status: ExecutionStatus = ExecutionStatus.COMPLETED) -> Step:
-    return Step(claim, last_seq, last_events(status), None, status)
+    return Step(claim, last_seq, last_events(status), None, status, NOW)

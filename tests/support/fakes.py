@@ -52,10 +52,10 @@ class FakeWorker:
     async def run(self, order: AttemptOrder) -> AttemptResult:
         self.orders.append(order)
         self.on_run(order)
-        gate = self.gates.get(order.task.name)
+        gate = self.gates.get(order.task)
         if gate is not None:
             await gate.wait()
-        script = self._scripts.get(order.task.name)
+        script = self._scripts.get(order.task)
         return script.popleft() if script else SUCCESS
 
     async def stop(self) -> None: ...
@@ -63,7 +63,7 @@ class FakeWorker:
     @property
     def started(self) -> list[tuple[str, int]]:
         """Task and attempt of everything that was started, in order."""
-        return [(order.task.name, order.attempt) for order in self.orders]
+        return [(order.task, order.attempt) for order in self.orders]
 
 
 class FakeWaiter:

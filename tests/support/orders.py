@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from flow_manager.core.definition import Task
 from flow_manager.core.view import Attempt
 from flow_manager.ports.worker import AttemptOrder
 
@@ -22,8 +21,9 @@ def order(
     earlier: Mapping[str, Attempt] | None = None,
 ) -> AttemptOrder:
     """An attempt of the third task run of execution `e1`."""
-    task = Task("charge", task_type, input=task_input)
-    return AttemptOrder("e1", "shop", task, 3, attempt, {"order": 7}, earlier or {}, timeout)
+    return AttemptOrder(
+        "e1", "shop", "charge", task_type, 3, attempt, {"order": 7}, task_input or {}, earlier or {}, timeout
+    )
 
 
 def ended(task: str, run: int, data: Any, status: str = "success") -> Attempt:

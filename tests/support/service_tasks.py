@@ -69,8 +69,8 @@ async def hold(context: TaskContext) -> dict[str, Any]:
     return {}
 
 
-@register_task("fail")
-def fail(context: TaskContext) -> None:
+@register_task("flop")
+def flop(context: TaskContext) -> None:
     """Fails, with `permanent` once and for all."""
     _note(context, "start")
     if context.task_input.get("permanent"):

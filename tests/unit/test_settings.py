@@ -45,6 +45,9 @@ def test_a_default_written_into_the_environment_reads_back_the_same(setting: obj
         ("FLOW_MANAGER_TASK_MODULES", "shop.tasks, more", "task_modules", ("shop.tasks", "more")),
         ("FLOW_MANAGER_TASK_MODULES", f"a{os.pathsep}b,", "task_modules", ("a", "b")),
         ("FLOW_MANAGER_TASK_MODULES", "", "task_modules", ()),
+        ("FLOW_MANAGER_HTTP_ALLOW", "", "http_allow", ()),
+        ("FLOW_MANAGER_HTTP_ALLOW", "10.0.0.0/8, [::1]:80,", "http_allow", ("10.0.0.0/8", "[::1]:80")),
+        ("FLOW_MANAGER_COMMANDS", "/bin/sh,shell=/bin/sh", "commands", ("/bin/sh", "shell=/bin/sh")),
         ("FLOW_MANAGER_DURABILITY", "relaxed", "durability", "relaxed"),
         ("FLOW_MANAGER_WAIT_LIMIT", "0", "wait_limit", timedelta(0)),
         ("FLOW_MANAGER_GRACE", "1.5", "grace", timedelta(seconds=1.5)),
@@ -86,6 +89,11 @@ def test_an_option_wins_over_its_environment_twin() -> None:
         ("FLOW_MANAGER_DURABILITY", "fast"),
         ("FLOW_MANAGER_TASK_MODULES", "shop/tasks.py"),
         ("FLOW_MANAGER_TASK_MODULES", "..shop"),
+        ("FLOW_MANAGER_HTTP_ALLOW", "10.0.0.1/8"),
+        ("FLOW_MANAGER_HTTP_ALLOW", "127.0.0.1,http://a"),
+        ("FLOW_MANAGER_COMMANDS", "sh"),
+        ("FLOW_MANAGER_COMMANDS", "/bin/no-such-program"),
+        ("FLOW_MANAGER_COMMANDS", "a=/bin/sh,a=/bin/ls"),
         ("FLOW_MANAGER_TASK_THREADS", "0"),
         ("FLOW_MANAGER_WAIT_LIMIT", "-1"),
         ("FLOW_MANAGER_WAIT_LIMIT", "inf"),
@@ -112,6 +120,11 @@ def test_a_bad_option_is_called_by_the_name_it_was_given_under() -> None:
 
 def test_one_option_may_name_several_modules() -> None:
     assert Settings.load({"task_modules": ("a,b", "c")}, {}).task_modules == ("a", "b", "c")
+
+
+def test_a_bad_entry_of_a_list_is_named() -> None:
+    with pytest.raises(SettingsError, match=r"^--commands is '/bin/sh,rm'; .* 'rm' is none$"):
+        Settings.load({"commands": "/bin/sh,rm"}, {})
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,18 @@ from typing import Any, Final
 
 import apsw
 
-from flow_manager.core.states import Wake
-from flow_manager.errors import StaleClaim, StoreError, StoreFull, StoreLocked
-from flow_manager.ports.store import Claim, Claimed, NewExecution, Step
+from flow_manager.core.states import Wake, WakeReason
+from flow_manager.errors import (
+    FlowManagerError,
+    MailUnread,
+    StaleClaim,
+    StoreError,
+    StoreFull,
+    StoreLocked,
+)
+from flow_manager.ports.store import Claim, Claimed, NewExecution, NewMail, Step
+from flow_manager.stores.sqlite.family import Family
+from flow_manager.stores.sqlite.mailbox import Mailbox
 from flow_manager.stores.sqlite.rows import (
     end_checksum,
     events_of_rows,
@@ -50,7 +59,23 @@ class SetAside:
     wake: Wake
 
 
-Command = NewExecution | Step | ClaimDue | SetAside
+@dataclass(frozen=True, slots=True)
+class ReadAgain:
+    """Read what is stored of a claimed execution."""
+
+    claim: Claim
+
+
+@dataclass(frozen=True, slots=True)
+class LookAtChildren:
+    """Read what has become of the children of an attempt."""
+
+    execution_id: str
+    run: int
+    attempt: int
+
+
+Command = NewExecution | Step | ClaimDue | SetAside | NewMail | ReadAgain | LookAtChildren
 
 Rows = list[tuple[Any, ...]]
 
@@ -63,6 +88,8 @@ class SqliteLedger:
         self._sql = sql
         self._known: set[str] = set()
         self._log = WriteAheadLog(connection)
+        self._mailbox = Mailbox(connection, sql)
+        self._family = Family(connection, sql, self._mailbox)
         self._waits_for_lock = False
 
     def write(self, batch: Sequence[Command]) -> list[Any]:
@@ -73,7 +100,7 @@ class SqliteLedger:
         except apsw.Error as error:
             self._roll_back()
             raise self._fault_of(error) from error
-        except StoreError:
+        except FlowManagerError:
             self._roll_back()
             raise
         except Exception as error:  # the command's own fault, found before anything was committed
@@ -114,7 +141,9 @@ class SqliteLedger:
         """Only after the commit: a definition that was taken back must be written again."""
         if len(self._known) > MOST_KNOWN_DEFINITIONS:
             self._known.clear()
-        self._known.update(command.digest for command in batch if type(command) is NewExecution)
+        for command in batch:
+            if type(command) is NewExecution:
+                self._known.add(command.digest)
 
     def close(self) -> None:
         """Leave one tidy file behind; if that is not possible now, the next start will see to it."""
@@ -133,15 +162,28 @@ class SqliteLedger:
         if steps:
             self._advance(steps)
         self._set_aside(aside)
-        answers: list[Any] = []
-        for command in batch:
-            if isinstance(command, NewExecution):
-                answers.append(claims[command.execution_id])
-            elif isinstance(command, ClaimDue):
-                answers.append(self._claim(command))
-            else:
-                answers.append(None)
-        return answers
+        return [self._answer(command, claims) for command in batch]
+
+    def _answer(self, command: Command, claims: Mapping[str, Claim]) -> Any:
+        """The answer to a command; those of which there are few are carried out here, one by one."""
+        match command:
+            case NewExecution():
+                return claims[command.execution_id]
+            case Step():
+                return self._tell_children(command) if command.to_children else ()
+            case ClaimDue():
+                return self._claim(command)
+            case NewMail():
+                self._mailbox.send(command)
+            case ReadAgain():
+                return self._read_again(command.claim)
+            case LookAtChildren():
+                return self._family.look(command.execution_id, command.run, command.attempt)
+        return None
+
+    def _tell_children(self, step: Step) -> list[str]:
+        at = step.events[-1].at if step.events else step.at
+        return [each for word in step.to_children for each in self._family.tell(step.claim.key, word, at)]
 
     def _start(self, starts: Sequence[NewExecution]) -> dict[str, Claim]:
         claims: dict[str, Claim] = {}
@@ -159,14 +201,24 @@ class SqliteLedger:
                 checksum += end_checksum(key, status, ended_at)
             else:
                 due_at, last_seq = to_micros(wake.due_at), len(new.events)
-                wakes.append((key, wake.reason.value, due_at, 1, last_seq, to_text(wake.detail)))
+                wakes.append((key, wake.reason.value, due_at, 1, last_seq, to_text(wake.detail), 0))
             executions.append((key, digest, status, started_at, ended_at, checksum))
             history.append(history_row(key, 1, new.events))
         self._add_definitions(starts)
         self._all("add_execution", executions)
         self._all("add_wake", wakes)
         self._all("add_events", history)
+        self._begin_children(starts)
+        for new in starts:
+            if new.wake is None and new.parent is not None:
+                self._family.ended(new.parent, new.events[-1])
         return claims
+
+    def _begin_children(self, parents: Sequence[NewExecution] | Sequence[Step]) -> None:
+        children = [child for parent in parents if parent.children for child in parent.children]
+        if children:
+            self._start(children)
+            self._family.add(children)
 
     def _add_definitions(self, starts: Iterable[NewExecution]) -> None:
         unknown = {new.digest: new for new in starts if new.digest not in self._known}
@@ -174,28 +226,31 @@ class SqliteLedger:
         self._all("add_definition", rows)
 
     def _advance(self, steps: Sequence[Step]) -> None:
-        moved: Rows = []
-        ended: Rows = []
-        finals: Rows = []
-        history: Rows = []
+        rows = _StepRows(steps)
+        self._all_fenced("move_wake", rows.moved)
+        self._all_fenced("park_wake", rows.parked)
+        self._end_wakes(rows.ended)
+        self._all("end_execution", rows.finals)
+        self._all("add_events", rows.history)
+        self._mailbox.taken(rows.taken)
+        self._begin_children(steps)
         for step in steps:
-            claim, wake, last_seq = step.claim, step.wake, step.last_seq
-            key, epoch = claim.key, claim.epoch
-            if wake is None:
-                ended.append((key, epoch, last_seq))
-                status, ended_at = step.status.value, to_micros(step.events[-1].at)
-                finals.append((status, ended_at, end_checksum(key, status, ended_at), key))
-            else:
-                now_last, due_at = last_seq + len(step.events), to_micros(wake.due_at)
-                moved.append(
-                    (wake.reason.value, due_at, now_last, to_text(wake.detail), key, epoch, last_seq)
-                )
-            if step.events:
-                history.append(history_row(key, last_seq + 1, step.events))
-        self._all_fenced("move_wake", moved)
-        self._all_fenced("end_wake", ended)
-        self._all("end_execution", finals)
-        self._all("add_events", history)
+            if step.wake is None:
+                if step.mail:
+                    self._mailbox.empty([step.claim.key])
+                if step.parent is not None:
+                    self._family.ended(step.parent, step.events[-1])
+
+    def _end_wakes(self, rows: Rows) -> None:
+        """A batch that fails is written again one by one; then it can be told what kept one from its end."""
+        try:
+            self._all_fenced("end_wake", rows)
+        except StaleClaim:
+            if len(rows) == 1:
+                key, epoch, last_seq, _ = rows[0]
+                if self._db.execute(self._sql["claim_with_mail"], (key, epoch, last_seq)).fetchone():
+                    raise MailUnread("something was sent to the execution; nothing was written") from None
+            raise
 
     def _set_aside(self, commands: Sequence[SetAside]) -> None:
         rows: Rows = []
@@ -207,17 +262,31 @@ class SqliteLedger:
     def _claim(self, command: ClaimDue) -> list[Claimed]:
         now = to_micros(command.now)
         due: Rows = self._db.execute(self._sql["due_wakes"], (now, command.limit)).fetchall()
-        self._all("claim_wake", [(now, key) for key, _, _ in due])
+        self._all("claim_wake", [(now, key) for key, _, _, _ in due])
         definitions: dict[bytes, bytes] = {}
-        return [self._claimed(key, epoch + 1, last_seq, definitions) for key, epoch, last_seq in due]
+        return [
+            self._claimed(Claim(from_key(key), key, epoch + 1), last_seq, newest, definitions)
+            for key, epoch, last_seq, newest in due
+        ]
 
-    def _claimed(self, key: bytes, epoch: int, last_seq: int, definitions: dict[bytes, bytes]) -> Claimed:
+    def _read_again(self, claim: Claim) -> Claimed:
+        found = self._db.execute(self._sql["last_of_claim"], (claim.key, claim.epoch)).fetchone()
+        if found is None:
+            raise StaleClaim("this claim is no longer the current one")
+        last_seq, newest_mail = found
+        return self._claimed(claim, last_seq, newest_mail, {})
+
+    def _claimed(
+        self, claim: Claim, last_seq: int, newest_mail: int, definitions: dict[bytes, bytes]
+    ) -> Claimed:
+        key = claim.key
         found = self._db.execute(self._sql["digest_of"], (key,)).fetchone()
         digest: bytes = b"" if found is None else found[0]
         if digest not in definitions:
             definitions[digest] = self._definition(digest)
         history = events_of_rows(key, self._db.execute(self._sql["events_of"], (key,)))
-        return Claimed(Claim(from_key(key), key, epoch), last_seq, definitions[digest], digest.hex(), history)
+        mail = self._mailbox.of(key) if newest_mail else ()
+        return Claimed(claim, last_seq, definitions[digest], digest.hex(), history, mail, newest_mail)
 
     def _definition(self, digest: bytes) -> bytes:
         """The text of a flow; empty, which no parser accepts, if it is damaged or missing."""
@@ -236,3 +305,37 @@ class SqliteLedger:
         self._db.executemany(self._sql[name], rows)
         if self._db.total_changes() - before != len(rows):
             raise StaleClaim("this claim is no longer the current one; nothing was written")
+
+
+class _StepRows:
+    """What the steps of a batch change, by statement."""
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self.moved: Rows = []
+        self.parked: Rows = []
+        self.ended: Rows = []
+        self.finals: Rows = []
+        self.history: Rows = []
+        self.taken: list[tuple[bytes, int]] = []
+        for step in steps:
+            self._add(step)
+
+    def _add(self, step: Step) -> None:
+        claim, wake, last_seq = step.claim, step.wake, step.last_seq
+        key, epoch = claim.key, claim.epoch
+        if wake is None:
+            self.ended.append((key, epoch, last_seq, step.mail))
+            status, ended_at = step.status.value, to_micros(step.events[-1].at)
+            self.finals.append((status, ended_at, end_checksum(key, status, ended_at), key))
+        else:
+            reason, detail = wake.reason.value, to_text(wake.detail)
+            now_last, due_at = last_seq + len(step.events), to_micros(wake.due_at)
+            if wake.reason is WakeReason.CLAIM:
+                self.moved.append((reason, due_at, now_last, detail, key, epoch, last_seq))
+            else:
+                now = to_micros(step.at)
+                fence = (key, epoch, last_seq)
+                self.parked.append((step.mail, reason, now, due_at, now_last, detail, *fence))
+        if step.events:
+            self.history.append(history_row(key, last_seq + 1, step.events))
+        self.taken += [(key, number) for number in step.taken]

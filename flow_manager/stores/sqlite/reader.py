@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -13,7 +14,7 @@ from flow_manager.core.events import Event, ExecutionEnded, decode_event
 from flow_manager.core.states import ENDED, STATUS_OF, ExecutionStatus, Wake, WakeReason
 from flow_manager.core.view import View
 from flow_manager.errors import ExecutionUnknown, StoreDamaged
-from flow_manager.ports.backend import Summary, Violation
+from flow_manager.ports.backend import ChildSummary, Summary, Violation
 from flow_manager.ports.store import Claim
 from flow_manager.stores.sqlite.connections import ReadConnections
 from flow_manager.stores.sqlite.file import newest_version
@@ -23,7 +24,7 @@ from flow_manager.stores.sqlite.rows import (
     from_key,
     from_micros,
     start_checksum,
-    to_key,
+    to_some_key,
 )
 from flow_manager.stores.statements import load_statements
 
@@ -32,6 +33,7 @@ Answer = TypeVar("Answer")
 CONNECTIONS: Final = 4
 MOST_VIOLATIONS: Final = 100
 """Violations that are listed of each kind."""
+MOST_CHILDREN_LISTED: Final = 1_000
 DUE_COUNTED: Final = 100_000
 """How far overdue executions are counted."""
 
@@ -73,17 +75,14 @@ class SqliteReader:
         self._path = path
         self._connections = ReadConnections(path, CONNECTIONS)
 
-    def _each(self, convert: Callable[..., Answer], name: str, *bindings: str | int) -> list[Answer]:
+    def _each(self, convert: Callable[..., Answer], name: str, *bindings: str | int | bytes) -> list[Answer]:
         """What `convert` makes of each row."""
         with self._connections.lent() as connection, _damage(f"{self._path} holds values that cannot be"):
             return [convert(*row) for row in connection.execute(STATEMENTS[name], bindings)]
 
     def _stored(self, execution_id: str) -> tuple[tuple[Any, ...], list[bytes]]:
         """The row and the events of an execution, of one snapshot. Raises `ExecutionUnknown`."""
-        try:
-            key = to_key(execution_id)
-        except ValueError:
-            key = b""
+        key = to_some_key(execution_id)
         damage = _damage(f"what {self._path} holds of {execution_id[:64]!r} cannot be read")
         with self._connections.lent() as connection, connection, damage:
             found = connection.execute(STATEMENTS["execution_by_id"], (key,)).fetchone()
@@ -137,11 +136,29 @@ class SqliteReader:
             found += [Violation(execution_id, code, detail) for execution_id in guilty]
         return found
 
+    def definition(self, execution_id: str) -> bytes:
+        found = self._each(lambda digest, text: (digest, text), "definition_of", to_some_key(execution_id))
+        if not found:
+            raise ExecutionUnknown(f"no execution has the id {execution_id[:64]!r}")
+        digest, text = found[0]
+        if sha256(text).digest() != digest:
+            raise StoreDamaged(f"the flow of {execution_id} stored in {self._path} is damaged")
+        return bytes(text)
+
+    def children(self, execution_id: str) -> Sequence[ChildSummary]:
+        return self._each(_child, "children_of", to_some_key(execution_id), MOST_CHILDREN_LISTED)
+
     def claims(self) -> Sequence[Claim]:
         return self._each(lambda key, epoch: Claim(from_key(key), key, epoch), "live_claims")
 
     def open_executions(self) -> int:
         return self._each(int, "count_open")[0]
+
+    def key(self) -> bytes:
+        found = self._each(bytes.fromhex, "get_property", "key")
+        if not found:
+            raise StoreDamaged(f"{self._path} has lost its key")
+        return found[0]
 
     def describe_store(self) -> Mapping[str, Any]:
         size = self._path.stat().st_size if self._path.exists() else 0
@@ -149,6 +166,12 @@ class SqliteReader:
 
     def close(self) -> None:
         self._connections.close()
+
+
+def _child(run: int, attempt: int, index: int, child: bytes, status: bytes | None) -> ChildSummary:
+    return ChildSummary(
+        run, attempt, index, from_key(child), None if status is None else status.decode(errors="replace")
+    )
 
 
 @contextlib.contextmanager

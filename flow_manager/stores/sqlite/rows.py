@@ -41,6 +41,14 @@ def to_key(execution_id: str) -> bytes:
     return UUID(execution_id).bytes
 
 
+def to_some_key(text: str) -> bytes:
+    """The key of an id, or one that nothing has if the text is no well-formed id."""
+    try:
+        return to_key(text)
+    except ValueError:
+        return b""
+
+
 def from_key(key: bytes) -> str:
     """The id of a key; of a damaged one, whatever can be told of it."""
     return str(UUID(bytes=key)) if isinstance(key, bytes) and len(key) == 16 else repr(key)

@@ -8,7 +8,7 @@ INSERT INTO executions (id, digest, status, started_at, ended_at, checksum) VALU
 
 -- name: add_wake
 -- The one wake reason of a new execution.
-INSERT INTO wakes (execution_id, reason, due_at, epoch, last_seq, detail) VALUES (?, ?, ?, ?, ?, ?)
+INSERT INTO wakes (execution_id, reason, due_at, epoch, last_seq, detail, mail) VALUES (?, ?, ?, ?, ?, ?, ?)
 
 -- name: add_events
 -- The events of a step.
@@ -19,9 +19,114 @@ INSERT INTO history (execution_id, seq, last_seq, events, checksum) VALUES (?, ?
 UPDATE wakes SET reason = ?, due_at = ?, last_seq = ?, detail = ?
 WHERE execution_id = ? AND epoch = ? AND last_seq = ? AND reason = 'claim'
 
+-- name: park_wake
+-- Fenced like move_wake. An execution to which something was sent that its writer does not know is due at once.
+UPDATE wakes SET reason = CASE WHEN mail > ?1 THEN 'due' ELSE ?2 END,
+    due_at = CASE WHEN mail > ?1 THEN min(?3, ?4) ELSE ?4 END, last_seq = ?5, detail = ?6
+WHERE execution_id = ?7 AND epoch = ?8 AND last_seq = ?9 AND reason = 'claim'
+
 -- name: end_wake
--- Fenced like move_wake: an execution that ends waits for nothing.
-DELETE FROM wakes WHERE execution_id = ? AND epoch = ? AND last_seq = ? AND reason = 'claim'
+-- Fenced like move_wake: an execution that ends waits for nothing. One to which something was sent that
+-- its writer does not know does not end.
+DELETE FROM wakes WHERE execution_id = ? AND epoch = ? AND last_seq = ? AND reason = 'claim' AND mail <= ?
+
+-- name: claim_with_mail
+-- Whether a writer that could not end an execution still has its claim, and which mail it does not know.
+SELECT mail FROM wakes WHERE execution_id = ? AND epoch = ? AND last_seq = ? AND reason = 'claim'
+
+-- name: last_of_claim
+-- The number of the last event, and of the newest mail, of a claimed execution.
+SELECT last_seq, mail FROM wakes WHERE execution_id = ? AND epoch = ? AND reason = 'claim'
+
+-- name: send_mail
+-- Counts what is sent to an open execution, and makes it due if that is what it waits for.
+UPDATE wakes SET mail = mail + 1,
+    reason = CASE WHEN reason IN ('claim', 'repair') THEN reason
+        WHEN ?2 <> 'signal' OR (reason = 'signal' AND detail = ?3) THEN 'due' ELSE reason END,
+    due_at = CASE WHEN reason IN ('claim', 'repair') THEN due_at
+        WHEN ?2 <> 'signal' OR (reason = 'signal' AND detail = ?3) THEN min(?4, due_at) ELSE due_at END
+WHERE execution_id = ?1 RETURNING mail
+
+-- name: send_answer
+-- Counts an answer, and makes the execution due that waits for it; changes nothing if none does.
+UPDATE wakes SET mail = mail + 1, reason = 'due', due_at = min(?3, due_at)
+WHERE execution_id = ?1 AND reason = 'signal' AND detail = ?2 RETURNING mail
+
+-- name: add_mail
+-- What was sent.
+INSERT INTO mail (execution_id, number, sent_at, kind, name, payload, sender) VALUES (?, ?, ?, ?, ?, ?, ?)
+
+-- name: mail_of
+-- What was sent to an execution and not yet taken up, in order.
+SELECT number, sent_at, kind, name, CAST(payload AS BLOB), sender FROM mail WHERE execution_id = ? ORDER BY number
+
+-- name: newest_mail
+-- The number of the newest thing that was sent to an execution.
+SELECT mail FROM wakes WHERE execution_id = ?
+
+-- name: count_mail
+-- How many signals wait to be taken up.
+SELECT count(*) FROM mail WHERE execution_id = ? AND kind = 'signal'
+
+-- name: has_cancel
+-- Whether a cancellation waits to be taken up.
+SELECT 1 FROM mail WHERE execution_id = ? AND kind = 'cancel'
+
+-- name: take_mail
+-- It was taken up.
+DELETE FROM mail WHERE execution_id = ? AND number = ?
+
+-- name: drop_mail
+-- Nobody will take it up any more.
+DELETE FROM mail WHERE execution_id = ?
+
+-- name: add_child
+-- A child of an attempt, at its place.
+INSERT INTO children (parent, run, attempt, place, child) VALUES (?, ?, ?, ?, ?)
+
+-- name: end_child
+-- How a child ended, for its parent.
+UPDATE children SET status = ?, ended = ? WHERE parent = ? AND run = ? AND attempt = ? AND place = ?
+
+-- name: wake_parent
+-- A child has ended: the parent looks, now or after what it is doing.
+UPDATE wakes SET mail = mail + 1,
+    reason = CASE WHEN reason = 'children' THEN 'due' ELSE reason END,
+    due_at = CASE WHEN reason = 'children' THEN ? ELSE due_at END
+WHERE execution_id = ?
+
+-- name: count_children
+-- Of an attempt: how many were started, have ended, and completed.
+SELECT count(*), count(status), coalesce(sum(status = 'completed'), 0) FROM children
+WHERE parent = ? AND run = ? AND attempt = ?
+
+-- name: ends_of_children
+-- How the children of an attempt ended, in order.
+SELECT place, child, CAST(status AS BLOB), CAST(ended AS BLOB) FROM children
+WHERE parent = ? AND run = ? AND attempt = ? ORDER BY place
+
+-- name: open_children
+-- The children of an attempt that have not ended.
+SELECT child FROM children WHERE parent = ? AND run = ? AND attempt = ? AND status IS NULL
+
+-- name: completed_children
+-- The children of an attempt that completed, and what is needed to open them again.
+SELECT c.place, c.child, e.status, e.ended_at,
+    (SELECT max(h.last_seq) FROM history h WHERE h.execution_id = c.child)
+FROM children c JOIN executions e ON e.id = c.child
+WHERE c.parent = ? AND c.run = ? AND c.attempt = ? AND c.status = 'completed'
+
+-- name: reopen_child
+-- It is open again for its parent.
+UPDATE children SET status = NULL, ended = NULL WHERE parent = ? AND run = ? AND attempt = ? AND place = ?
+
+-- name: reopen_execution
+-- It has not ended after all: what it did is to be undone.
+UPDATE executions SET status = NULL, ended_at = NULL, checksum = checksum - ? WHERE id = ?
+
+-- name: children_of
+-- All children of an execution.
+SELECT run, attempt, place, child, CAST(status AS BLOB) FROM children WHERE parent = ? ORDER BY run, attempt, place LIMIT ?
 
 -- name: end_execution
 -- How and when it ended.
@@ -33,8 +138,8 @@ UPDATE wakes SET reason = ?, due_at = ?, detail = ? WHERE execution_id = ? AND e
 
 -- name: due_wakes
 -- The longest overdue first.
-SELECT execution_id, epoch, last_seq FROM wakes
-WHERE reason = 'due' AND due_at <= ? ORDER BY due_at LIMIT ?
+SELECT execution_id, epoch, last_seq, mail FROM wakes
+WHERE reason IN ('due', 'signal', 'children') AND due_at <= ? ORDER BY due_at LIMIT ?
 
 -- name: claim_wake
 -- A new claim: an epoch higher, so every earlier writer is fenced out.
@@ -58,11 +163,11 @@ UPDATE wakes SET reason = 'due', due_at = ?, detail = '' WHERE reason IN ('claim
 
 -- name: agenda_due
 -- How many are due, counted no further than a bound.
-SELECT count(*) FROM (SELECT 1 FROM wakes WHERE reason = 'due' AND due_at <= ? LIMIT ?)
+SELECT count(*) FROM (SELECT 1 FROM wakes WHERE reason IN ('due', 'signal', 'children') AND due_at <= ? LIMIT ?)
 
 -- name: agenda_next
 -- When the next one will be.
-SELECT min(due_at) FROM wakes WHERE reason = 'due'
+SELECT min(due_at) FROM wakes WHERE reason IN ('due', 'signal', 'children')
 
 -- name: execution_by_id
 -- How it ended, and what it waits for.
@@ -92,6 +197,10 @@ WHERE e.status = ? AND e.status <> 'completed' ORDER BY e.id DESC LIMIT ?
 SELECT e.id, e.digest, CAST(d.flow_id AS BLOB), CAST(w.reason AS BLOB), e.started_at, e.ended_at, e.checksum
 FROM wakes w JOIN executions e ON e.id = w.execution_id LEFT JOIN definitions d ON d.digest = e.digest
 WHERE w.reason IN (SELECT value FROM json_each(?)) ORDER BY w.execution_id DESC LIMIT ?
+
+-- name: definition_of
+-- The digest and the text of the flow that an execution started with.
+SELECT d.digest, CAST(d.text AS BLOB) FROM executions e JOIN definitions d ON d.digest = e.digest WHERE e.id = ?
 
 -- name: live_claims
 -- What the engine is said to be working on.

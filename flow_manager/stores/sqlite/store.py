@@ -7,13 +7,21 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from flow_manager.core.children import Children
 from flow_manager.core.states import Wake
-from flow_manager.ports.store import Agenda, Claim, Claimed, NewExecution, Step
+from flow_manager.ports.store import Agenda, Claim, Claimed, NewExecution, NewMail, Step
 from flow_manager.stores.journal import Journal
 from flow_manager.stores.sqlite.connections import ReadConnection
 from flow_manager.stores.sqlite.file import Durability, named_errors, open_writer
 from flow_manager.stores.sqlite.file_lock import FileLock
-from flow_manager.stores.sqlite.ledger import ClaimDue, Command, SetAside, SqliteLedger
+from flow_manager.stores.sqlite.ledger import (
+    ClaimDue,
+    Command,
+    LookAtChildren,
+    ReadAgain,
+    SetAside,
+    SqliteLedger,
+)
 from flow_manager.stores.sqlite.reader import DUE_COUNTED, STATEMENTS, SqliteReader
 from flow_manager.stores.sqlite.rows import from_micros, to_micros
 
@@ -47,8 +55,17 @@ class SqliteStore(SqliteReader):
     def start(self, new: NewExecution) -> Awaitable[Claim]:
         return self._opened.submit(new, urgent=False)
 
-    def commit(self, step: Step) -> Awaitable[None]:
+    def commit(self, step: Step) -> Awaitable[Sequence[str]]:
         return self._opened.submit(step, urgent=True)
+
+    def send(self, mail: NewMail) -> Awaitable[None]:
+        return self._opened.submit(mail, urgent=False)
+
+    def read_again(self, claim: Claim) -> Awaitable[Claimed]:
+        return self._opened.submit(ReadAgain(claim), urgent=True)
+
+    def look_at_children(self, execution_id: str, run: int, attempt: int) -> Awaitable[Children]:
+        return self._opened.submit(LookAtChildren(execution_id, run, attempt), urgent=True)
 
     def set_aside(self, claim: Claim, wake: Wake) -> Awaitable[None]:
         return self._opened.submit(SetAside(claim, wake), urgent=True)

@@ -12,7 +12,8 @@ from hypothesis import event as note
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flow_manager.core.decide import MOST_LOSSES, Action, Circumstances, Finish, Park, RunAttempt, decide
+from flow_manager.core.decide import MOST_LOSSES, decide, next_action
+from flow_manager.core.decision import Action, Circumstances, Finish, Park, Plan, RunAttempt
 from flow_manager.core.definition import END, Condition, Flow, Outcome, RetryPolicy, Task
 from flow_manager.core.events import (
     AttemptEnded,
@@ -31,7 +32,6 @@ from flow_manager.core.events import (
 from flow_manager.core.results import TaskError
 from flow_manager.core.states import ExecutionStatus, WakeReason
 from flow_manager.core.view import View
-from flow_manager.engine.execution import next_action
 from tests.support.flows import flow_of
 
 Fate = Literal[
@@ -118,7 +118,9 @@ class Drive:
         fate = self._next_fate()
         types = () if fate == "no code" else NAMES
         circumstances = Circumstances(self.now, self._chance, types, may_start=fate != "full")
-        action = next_action(self.flow, self.view, self._pending, circumstances)
+        plan = Plan()
+        action = next_action(self.flow, self.view, plan, circumstances)
+        self._pending += plan.events
         if fate == "crash":
             self._forget()
             return self._step()

@@ -240,7 +240,7 @@ def routes(flow: Flow, name: str) -> set[str]:
     """Where the evaluator leads to from a task, over all its outcomes."""
     outcomes: list[Outcome] = ["success"] if flow.tasks[name].optional else OUTCOMES
     conditions = flow.conditions_from.get(name, ())
-    return {ConditionEvaluator().route(conditions, outcome).to for outcome in outcomes}
+    return {ConditionEvaluator().route(conditions, outcome, dict).to for outcome in outcomes}
 
 
 def reachable(flow: Flow, start: str) -> set[str]:

@@ -33,7 +33,7 @@ def chain(*outcomes: Outcome) -> list[Condition]:
 def test_a_condition_matches_its_outcome(expected: Outcome, matching: set[Outcome]) -> None:
     (condition,) = chain(expected)
 
-    assert {outcome for outcome in get_args(Outcome) if evaluator.matches(condition, outcome)} == matching
+    assert {outcome for outcome in get_args(Outcome) if evaluator.expects(condition, outcome)} == matching
 
 
 @pytest.mark.parametrize(
@@ -58,22 +58,22 @@ def test_a_condition_matches_its_outcome(expected: Outcome, matching: set[Outcom
 def test_the_first_match_or_else_the_last_condition_chooses(
     conditions: Sequence[Condition], outcome: Outcome, route: Route
 ) -> None:
-    assert evaluator.route(conditions, outcome) == route
+    assert evaluator.route(conditions, outcome, dict) == route
 
 
 def test_a_missing_target_is_the_end() -> None:
     conditions = [Condition("c0", "task")]
 
-    assert evaluator.route(conditions, "success").to == "end"
-    assert evaluator.route(conditions, "failure").to == "end"
+    assert evaluator.route(conditions, "success", dict).to == "end"
+    assert evaluator.route(conditions, "failure", dict).to == "end"
 
 
 @given(st.lists(st.sampled_from(get_args(Outcome)), max_size=6), st.sampled_from(get_args(Outcome)))
 def test_what_stands_behind_a_match_is_never_looked_at(outcomes: list[Outcome], outcome: Outcome) -> None:
     conditions = chain(*outcomes)
-    route = evaluator.route(conditions, outcome)
+    route = evaluator.route(conditions, outcome, dict)
 
-    matching = [condition.name for condition in conditions if evaluator.matches(condition, outcome)]
+    matching = [condition.name for condition in conditions if evaluator.expects(condition, outcome)]
 
     assert route.matched is bool(matching)
     assert route.condition == next(iter(matching or [each.name for each in conditions[-1:]]), None)

@@ -5,9 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from flow_manager.core.decide import (
-    MOST_DEATHS,
-    MOST_LOSSES,
+from flow_manager.core.decide import MOST_DEATHS, MOST_LOSSES, deadline_of, decide, next_action
+from flow_manager.core.decision import (
     WORKER_DIED,
     Action,
     Circumstances,
@@ -15,27 +14,28 @@ from flow_manager.core.decide import (
     Finish,
     Loss,
     Park,
+    Plan,
     RunAttempt,
-    deadline_of,
-    decide,
 )
 from flow_manager.core.definition import Condition, Flow, Outcome, RetryPolicy, Task
 from flow_manager.core.events import (
+    AttemptCancelled,
     AttemptEnded,
     AttemptLost,
     AttemptReleased,
     AttemptStarted,
     Event,
     ExecutionEnded,
+    ExecutionEnding,
     ExecutionQuarantined,
     ExecutionStarted,
     RetryScheduled,
     Routed,
+    Wait,
 )
 from flow_manager.core.results import TaskError
 from flow_manager.core.states import ExecutionStatus, Wake, WakeReason
 from flow_manager.core.view import Phase, View
-from flow_manager.engine.execution import next_action
 from tests.support.flows import flow_of
 
 START = datetime(2026, 1, 14, 10, 30, tzinfo=UTC)
@@ -64,9 +64,9 @@ def given(
 
 def decided(flow: Flow, view: View, circumstances: Circumstances | None = None) -> tuple[list[Event], Action]:
     """What is recorded until there is something to do, and what that is."""
-    events: list[Event] = []
-    action = next_action(flow, view, events, circumstances or given())
-    return events, action
+    plan = Plan()
+    action = next_action(flow, view, plan, circumstances or given())
+    return plan.events, action
 
 
 def started(attempt: int = 1, run: int = 1, at: float = 0, task: str = "a") -> AttemptStarted:
@@ -92,16 +92,22 @@ def test_each_phase_has_its_answer() -> None:
     flow = flow_of(
         Task("a", "a", retry=RETRY), "b", conditions=[Condition("c", "a", target_task_success="b")]
     )
+    waiting = AttemptStarted(second(0), "a", wait=Wait("time", second(500)))
+    over = AttemptStarted(second(0), "a", wait=Wait("time", second(5)))
+    ending = ExecutionEnding(second(1), ExecutionStatus.CANCELLED)
     scheduled = RetryScheduled(second(1), "a", second(3), 1, 2)
     histories: list[tuple[Event, ...]] = [
         (),
         (started(), AttemptReleased(second(1), "a")),
         (started(),),
+        (waiting,),
+        (over,),
         (started(), ended()),
         (started(), ended("failure", ERROR)),
         (started(), ended("failure", FINAL)),
         (started(), lost()),
         (started(), lost(), started(2), lost(2), started(3), lost(3)),
+        (started(), ending, AttemptCancelled(second(1), "a")),
         (started(), ended("failure", ERROR), scheduled),
         (started(), ended(), Routed(second(1), "a", "b", "c")),
         (started(), ended(), Routed(second(1), "a", "end", "c")),
@@ -125,11 +131,14 @@ def test_each_phase_has_its_answer() -> None:
         "NEW           AttemptStarted       RunAttempt  ATTEMPT_OPEN",
         "READY         AttemptStarted       RunAttempt  ATTEMPT_OPEN",
         "ATTEMPT_OPEN  AttemptLost          DecideAgain ATTEMPT_LOST",
+        "WAITING       -                    Park        WAITING",
+        "WAITING       AttemptEnded         DecideAgain ATTEMPT_ENDED",
         "ATTEMPT_ENDED Routed               DecideAgain ROUTED",
         "ATTEMPT_ENDED RetryScheduled       Park        RETRY_WAIT",
         "ATTEMPT_ENDED Routed               DecideAgain ROUTED",
         "ATTEMPT_LOST  AttemptStarted       RunAttempt  ATTEMPT_OPEN",
         "ATTEMPT_LOST  ExecutionQuarantined Park        QUARANTINED",
+        "CANCELLED     ExecutionEnded       Finish      ENDED",
         "RETRY_WAIT    AttemptStarted       RunAttempt  ATTEMPT_OPEN",
         "ROUTED        AttemptStarted       RunAttempt  ATTEMPT_OPEN",
         "ROUTED        ExecutionEnded       Finish      ENDED",

@@ -8,18 +8,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flow_manager.core.children import ParentLink
 from flow_manager.core.definition import Outcome
 from flow_manager.core.events import (
+    AttemptCancelled,
     AttemptEnded,
     AttemptLost,
     AttemptReleased,
     AttemptStarted,
     Event,
     ExecutionEnded,
+    ExecutionEnding,
     ExecutionQuarantined,
     ExecutionStarted,
     RetryScheduled,
     Routed,
+    SignalReceived,
+    TaskSkipped,
+    Wait,
     decode_event,
     encode_event,
 )
@@ -33,6 +39,10 @@ GOLDEN: list[tuple[Event, str]] = [
         ExecutionStarted(AT, "flow123", {"n": 1}, {"team": "a"}),
         '{"type":"execution_started","at":"2026-01-14T10:30:00Z","flow_id":"flow123",'
         '"input":{"n":1},"labels":{"team":"a"}}',
+    ),
+    (
+        TaskSkipped(AT, "fetch", 2),
+        '{"type":"task_skipped","at":"2026-01-14T10:30:00Z","task":"fetch","run":2}',
     ),
     (
         AttemptStarted(AT, "fetch", 2, 3),
@@ -59,6 +69,15 @@ GOLDEN: list[tuple[Event, str]] = [
         '"reason":"the worker died"}',
     ),
     (
+        AttemptCancelled(AT, "fetch", 2, 3),
+        '{"type":"attempt_cancelled","at":"2026-01-14T10:30:00Z","task":"fetch","run":2,"attempt":3}',
+    ),
+    (
+        SignalReceived(AT, "paid", 4, {"sum": 1.5}, "shop"),
+        '{"type":"signal_received","at":"2026-01-14T10:30:00Z","name":"paid","number":4,'
+        '"payload":{"sum":1.5},"by":"shop"}',
+    ),
+    (
         AttemptReleased(AT, "fetch", 2, 3),
         '{"type":"attempt_released","at":"2026-01-14T10:30:00Z","task":"fetch","run":2,"attempt":3}',
     ),
@@ -77,6 +96,14 @@ GOLDEN: list[tuple[Event, str]] = [
         '{"type":"execution_quarantined","at":"2026-01-14T10:30:00Z","task":"fetch","reason":"lost 3 times"}',
     ),
     (
+        ExecutionEnding(
+            AT, ExecutionStatus.CANCELLED, TaskError("execution.cancelled", "no", False), 4, "ann", {"n": 1}
+        ),
+        '{"type":"execution_ending","at":"2026-01-14T10:30:00Z","status":"cancelled",'
+        '"error":{"code":"execution.cancelled","message":"no","retryable":false},"number":4,"by":"ann",'
+        '"output":{"n":1}}',
+    ),
+    (
         ExecutionEnded(AT, ExecutionStatus.FAILED, TaskError("task.failed", "no")),
         '{"type":"execution_ended","at":"2026-01-14T10:30:00Z","status":"failed",'
         '"error":{"code":"task.failed","message":"no"}}',
@@ -85,12 +112,18 @@ GOLDEN: list[tuple[Event, str]] = [
 
 BARE: list[tuple[Event, str]] = [
     (ExecutionStarted(AT, "a"), '{"type":"execution_started","at":"2026-01-14T10:30:00Z","flow_id":"a"}'),
+    (TaskSkipped(AT, "a", 1), '{"type":"task_skipped","at":"2026-01-14T10:30:00Z","task":"a"}'),
     (AttemptStarted(AT, "a", 1, 1), '{"type":"attempt_started","at":"2026-01-14T10:30:00Z","task":"a"}'),
     (
         AttemptEnded(AT, "a", 1, 1, "success", "", None, None),
         '{"type":"attempt_ended","at":"2026-01-14T10:30:00Z","task":"a"}',
     ),
     (AttemptLost(AT, "a", 1, 1, ""), '{"type":"attempt_lost","at":"2026-01-14T10:30:00Z","task":"a"}'),
+    (AttemptCancelled(AT, "a", 1, 1), '{"type":"attempt_cancelled","at":"2026-01-14T10:30:00Z","task":"a"}'),
+    (
+        SignalReceived(AT, "a", 1, None, ""),
+        '{"type":"signal_received","at":"2026-01-14T10:30:00Z","name":"a","number":1}',
+    ),
     (AttemptReleased(AT, "a", 1, 1), '{"type":"attempt_released","at":"2026-01-14T10:30:00Z","task":"a"}'),
     (
         RetryScheduled(AT, "a", AT, 1, 2),
@@ -105,13 +138,59 @@ BARE: list[tuple[Event, str]] = [
         '{"type":"execution_quarantined","at":"2026-01-14T10:30:00Z","task":"a"}',
     ),
     (
+        ExecutionEnding(AT, ExecutionStatus.FAILED, None, 0, "", None),
+        '{"type":"execution_ending","at":"2026-01-14T10:30:00Z"}',
+    ),
+    (
         ExecutionEnded(AT, ExecutionStatus.COMPLETED, None),
         '{"type":"execution_ended","at":"2026-01-14T10:30:00Z"}',
     ),
 ]
 
 
-@pytest.mark.parametrize(("event", "text"), [*GOLDEN, *BARE])
+LATER: list[tuple[Event, str]] = [
+    (
+        ExecutionStarted(AT, "a", parent=ParentLink("e0", 2, 3, 4, 5)),
+        '{"type":"execution_started","at":"2026-01-14T10:30:00Z","flow_id":"a",'
+        '"parent":{"execution_id":"e0","run":2,"attempt":3,"index":4,"depth":5}}',
+    ),
+    (
+        AttemptStarted(AT, "a", isolated=True, compensates=7),
+        '{"type":"attempt_started","at":"2026-01-14T10:30:00Z","task":"a","isolated":true,"compensates":7}',
+    ),
+    (
+        AttemptStarted(AT, "a", wait=Wait("time", AT)),
+        '{"type":"attempt_started","at":"2026-01-14T10:30:00Z","task":"a",'
+        '"wait":{"kind":"time","until":"2026-01-14T10:30:00Z"}}',
+    ),
+    (
+        AttemptStarted(AT, "a", wait=Wait("signal", AT, "paid")),
+        '{"type":"attempt_started","at":"2026-01-14T10:30:00Z","task":"a",'
+        '"wait":{"kind":"signal","until":"2026-01-14T10:30:00Z","signal":"paid"}}',
+    ),
+    (
+        AttemptStarted(AT, "a", wait=Wait("approval", None, "approval/1/1", 0, "Pay?", {}, ("ann",))),
+        '{"type":"attempt_started","at":"2026-01-14T10:30:00Z","task":"a",'
+        '"wait":{"kind":"approval","signal":"approval/1/1","question":"Pay?","form":{},"answer_by":["ann"]}}',
+    ),
+    (
+        AttemptStarted(AT, "a", wait=Wait("children", count=3)),
+        '{"type":"attempt_started","at":"2026-01-14T10:30:00Z","task":"a",'
+        '"wait":{"kind":"children","count":3}}',
+    ),
+    (
+        AttemptLost(AT, "a", blame=False),
+        '{"type":"attempt_lost","at":"2026-01-14T10:30:00Z","task":"a","blame":false}',
+    ),
+    (
+        ExecutionEnded(AT, output={"n": 1}),
+        '{"type":"execution_ended","at":"2026-01-14T10:30:00Z","output":{"n":1}}',
+    ),
+]
+"""Fields that came after the first version: a history without them still means what it meant."""
+
+
+@pytest.mark.parametrize(("event", "text"), [*GOLDEN, *BARE, *LATER])
 def test_the_stored_form_of_an_event_never_changes(event: Event, text: str) -> None:
     assert encode_event(event) == text
     assert decode_event(text) == event
@@ -160,18 +239,34 @@ objects = st.dictionaries(texts, plain, max_size=3)
 errors = st.none() | st.builds(TaskError, texts, texts, st.booleans(), plain)
 outcomes = st.sampled_from(get_args(Outcome))
 attempts: dict[str, Any] = {"at": times, "task": texts, "run": numbers, "attempt": numbers}
+parents = st.none() | st.builds(ParentLink, texts, numbers, numbers, numbers, numbers)
+waits = st.none() | st.builds(
+    Wait,
+    st.sampled_from(["time", "signal", "approval", "children"]),
+    st.none() | times,
+    texts,
+    numbers,
+    texts,
+    st.none() | objects,
+    st.lists(texts, max_size=2).map(tuple),
+)
+statuses = st.sampled_from(ExecutionStatus)
 events = st.one_of(
-    st.builds(ExecutionStarted, times, texts, objects, st.dictionaries(texts, texts, max_size=3)),
-    st.builds(AttemptStarted, **attempts),
+    st.builds(ExecutionStarted, times, texts, objects, st.dictionaries(texts, texts, max_size=3), parents),
+    st.builds(TaskSkipped, times, texts, numbers),
+    st.builds(AttemptStarted, **attempts, isolated=st.booleans(), wait=waits, compensates=numbers),
     st.builds(
         AttemptEnded, **attempts, outcome=outcomes, message=texts, data=st.none() | objects, error=errors
     ),
-    st.builds(AttemptLost, **attempts, reason=texts),
+    st.builds(AttemptLost, **attempts, reason=texts, blame=st.booleans()),
+    st.builds(AttemptCancelled, **attempts),
+    st.builds(SignalReceived, times, texts, numbers, plain, texts),
     st.builds(AttemptReleased, **attempts),
     st.builds(RetryScheduled, **attempts, due_at=times),
     st.builds(Routed, times, texts, texts, st.none() | texts, st.booleans(), outcomes),
     st.builds(ExecutionQuarantined, times, texts, texts),
-    st.builds(ExecutionEnded, times, st.sampled_from(ExecutionStatus), errors),
+    st.builds(ExecutionEnding, times, statuses, errors, numbers, texts, plain),
+    st.builds(ExecutionEnded, times, statuses, errors, plain),
 )
 
 

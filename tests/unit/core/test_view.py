@@ -5,17 +5,23 @@ from typing import get_args
 
 import pytest
 
+from flow_manager.core.children import ParentLink
 from flow_manager.core.events import (
+    AttemptCancelled,
     AttemptEnded,
     AttemptLost,
     AttemptReleased,
     AttemptStarted,
     Event,
     ExecutionEnded,
+    ExecutionEnding,
     ExecutionQuarantined,
     ExecutionStarted,
     RetryScheduled,
     Routed,
+    SignalReceived,
+    TaskSkipped,
+    Wait,
 )
 from flow_manager.core.results import TaskError
 from flow_manager.core.states import ENDED, STATUS_OF, ExecutionStatus, Wake, WakeReason
@@ -45,18 +51,30 @@ ENDS_WELL: list[Event] = [
     Routed(second(2.5), "fetch", "end", None, matched=False),
     ExecutionEnded(second(3)),
 ]
+CANCELLED = TaskError("execution.cancelled", "no more", retryable=False)
+UNDONE: list[Event] = [
+    *ENDS_WELL[:3],
+    ExecutionEnding(second(3), ExecutionStatus.CANCELLED, CANCELLED, 1, "ann"),
+    AttemptStarted(second(4), "give_back", 2, 1, compensates=1),
+    AttemptEnded(second(5), "give_back", 2, 1, "success", "given back", {"rows": 0}),
+]
 
 
 @pytest.mark.parametrize(
     ("event", "phase"),
     [
+        (TaskSkipped(START, "fetch"), Phase.ATTEMPT_ENDED),
         (AttemptStarted(START, "fetch"), Phase.ATTEMPT_OPEN),
+        (AttemptStarted(START, "fetch", wait=Wait("time", START)), Phase.WAITING),
+        (SignalReceived(START, "paid", 1), Phase.ATTEMPT_OPEN),
         (AttemptEnded(START, "fetch"), Phase.ATTEMPT_ENDED),
         (AttemptLost(START, "fetch"), Phase.ATTEMPT_LOST),
+        (AttemptCancelled(START, "fetch"), Phase.CANCELLED),
         (AttemptReleased(START, "fetch"), Phase.READY),
         (RetryScheduled(START, "fetch", START), Phase.RETRY_WAIT),
         (Routed(START, "fetch", "end"), Phase.ROUTED),
         (ExecutionQuarantined(START, "fetch"), Phase.QUARANTINED),
+        (ExecutionEnding(START), Phase.ATTEMPT_OPEN),
         (ExecutionEnded(START), Phase.ENDED),
     ],
 )
@@ -66,7 +84,8 @@ def test_every_event_after_the_start_leads_to_one_phase(event: Event, phase: Pha
 
 def test_there_is_a_fold_for_every_event() -> None:
     events = [*ENDS_WELL, *FAILED_TWICE, AttemptLost(START, "a"), AttemptReleased(START, "a")]
-    events.append(ExecutionQuarantined(START, "a"))
+    events += [ExecutionQuarantined(START, "a"), TaskSkipped(START, "a"), SignalReceived(START, "paid", 1)]
+    events += [ExecutionEnding(START), AttemptCancelled(START, "a")]
 
     assert {type(event) for event in events} == set(get_args(Event))
     assert View.fold("e1", events).last_seq == len(events)
@@ -134,6 +153,79 @@ def test_the_result_of_a_task_is_that_of_its_last_run() -> None:
     assert [attempt.run for attempt in view.attempts] == [1, 1, 2]
 
 
+def test_a_skipped_run_is_a_result_without_an_attempt() -> None:
+    view = View.fold("e1", [*FAILED_TWICE, TaskSkipped(second(6), "notify", 2)])
+
+    assert (view.run, view.attempt, view.task, view.outcome) == (2, 0, "notify", "success")
+    assert view.results["notify"].as_result() == {
+        "status": "skipped", "data": None, "message": "", "error": None, "attempts": 0,
+    }  # fmt: skip
+
+
+def test_an_attempt_without_a_body_tells_what_it_waits_for_until_the_next_one() -> None:
+    wait = Wait("signal", second(9), "paid")
+    received = SignalReceived(second(2), "paid", 1, {"sum": 7}, "shop")
+
+    view = View.fold("e1", [STARTED, AttemptStarted(second(1), "pay", wait=wait)])
+    assert (view.wait, view.signal, view.last_attempt.status) == (wait, None, "waiting")
+    view.apply(received)
+    assert (view.phase, view.signal) == (Phase.WAITING, received)
+    view.apply(AttemptEnded(second(2), "pay", data={"sum": 7}))
+    view.apply(AttemptStarted(second(3), "fetch", 2))
+    assert (view.wait, view.signal, view.last_attempt.status) == (None, None, "running")
+
+
+def test_a_cancelled_attempt_has_no_result() -> None:
+    view = View.fold(
+        "e1", [*FAILED_TWICE[:5], ExecutionEnding(second(5)), AttemptCancelled(second(5), "fetch", 1, 2)]
+    )
+
+    assert (view.last_attempt.status, view.last_attempt.ended_at) == ("cancelled", second(5))
+    assert view.results["fetch"].attempt == 1
+    assert (view.failures, view.losses, view.deaths) == (1, 0, 0)
+
+
+def test_a_compensation_is_a_task_run_whose_result_nobody_sees() -> None:
+    view = View.fold("e1", UNDONE)
+
+    assert (view.run, view.compensates, view.compensated) == (2, 1, {1})
+    assert [entry.compensates for entry in view.attempts] == [0, 1]
+    assert view.results.keys() == {"fetch"}
+    assert [entry.to_json().get("compensates") for entry in view.attempts] == [None, 1]
+
+
+def test_an_execution_that_is_undoing_says_so() -> None:
+    view = View.fold("e1", UNDONE)
+
+    assert (view.status, view.is_ended) == (ExecutionStatus.COMPENSATING, False)
+    for reason, status in STATUS_OF.items():
+        is_moving = status in (ExecutionStatus.RUNNING, ExecutionStatus.WAITING)
+        told = View.fold("e1", UNDONE).waiting_for(Wake(reason, START))
+        assert told.status is (ExecutionStatus.COMPENSATING if is_moving else status)
+
+
+def test_an_execution_that_is_opened_again_has_not_ended_until_it_ends_again() -> None:
+    parent = ParentLink("e0", 2, 1, 0, 1)
+    first_life = [ExecutionStarted(START, "flow123", {"n": 1}, {}, parent), *ENDS_WELL[1:]]
+    undone = TaskError("execution.compensated", "undone", retryable=False)
+
+    view = View.fold("e1", [*first_life, ExecutionEnding(second(4), ExecutionStatus.CANCELLED, undone, 1)])
+
+    assert (view.phase, view.status, view.ended_at) == (Phase.READY, ExecutionStatus.COMPENSATING, None)
+    view.apply(ExecutionEnded(second(5), ExecutionStatus.CANCELLED, undone))
+    assert (view.phase, view.status, view.error) == (Phase.ENDED, ExecutionStatus.CANCELLED, undone)
+    assert (view.parent, view.ended_at) == (parent, second(5))
+
+
+def test_the_body_of_a_child_tells_its_parent_and_its_output() -> None:
+    began = ExecutionStarted(START, "flow123", {}, {}, ParentLink("e0", 2, 1, 7, 1))
+
+    body = View.fold("e1", [began, ExecutionEnded(second(1), output={"sum": 7})]).to_json()
+
+    assert (body["parent"], body["output"]) == ({"execution_id": "e0", "run": 2}, {"sum": 7})
+    assert not {"parent", "output"} & View.fold("e1", ENDS_WELL).to_json().keys()
+
+
 def test_the_body_of_an_ended_execution() -> None:
     assert View.fold("e1", ENDS_WELL).to_json() == {
         "execution_id": "e1",
@@ -192,11 +284,12 @@ def test_a_waiting_execution_tells_for_what(reason: WakeReason) -> None:
     assert body.get("waiting") == (None if reason is WakeReason.CLAIM else waiting)
 
 
-def test_folding_at_once_and_one_by_one_are_the_same() -> None:
+@pytest.mark.parametrize("events", [FAILED_TWICE, UNDONE])
+def test_folding_at_once_and_one_by_one_are_the_same(events: list[Event]) -> None:
     view = View("e1")
-    for number, event in enumerate(FAILED_TWICE, 1):
+    for number, event in enumerate(events, 1):
         view.apply(event)
-        assert view == View.fold("e1", FAILED_TWICE[:number])
+        assert view == View.fold("e1", events[:number])
 
 
 def test_times_are_written_in_utc_to_the_microsecond() -> None:

@@ -1,0 +1,65 @@
+"""The end of an execution: how it is decided, and what has to be undone before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from flow_manager.core.decision import DecideAgain, Decision, Finish
+from flow_manager.core.definition import Flow
+from flow_manager.core.events import ExecutionEnded, ExecutionEnding
+from flow_manager.core.expressions import ExpressionError
+from flow_manager.core.results import TaskError
+from flow_manager.core.scope import scope_of
+from flow_manager.core.states import ExecutionStatus
+from flow_manager.core.view import Attempt, View
+
+
+def complete(flow: Flow, view: View, now: datetime) -> Decision:
+    """The flow has reached its end."""
+    if flow.output is None:
+        return Decision((ExecutionEnded(now),), Finish(ExecutionStatus.COMPLETED))
+    try:
+        output = flow.output.evaluate(scope_of(flow, view, now))
+    except ExpressionError as error:
+        return fail(flow, view, now, expression_failed("the output of the flow", error))
+    return end_as(flow, view, now, ExecutionStatus.COMPLETED, None, output)
+
+
+def fail(flow: Flow, view: View, now: datetime, error: TaskError | None) -> Decision:
+    """The execution has failed."""
+    return end_as(flow, view, now, ExecutionStatus.FAILED, error)
+
+
+def end_as(
+    flow: Flow,
+    view: View,
+    now: datetime,
+    status: ExecutionStatus,
+    error: TaskError | None,
+    output: Any = None,
+) -> Decision:
+    """End with this status; if that is a bad end, after everything that can be undone has been."""
+    if status is not ExecutionStatus.COMPLETED and has_something_to_undo(flow, view):
+        return Decision((ExecutionEnding(now, status, error, output=output),), DecideAgain())
+    return Decision((ExecutionEnded(now, status, error, output),), Finish(status))
+
+
+def has_something_to_undo(flow: Flow, view: View) -> bool:
+    return flow.compensates and next(to_undo(flow, view), None) is not None
+
+
+def to_undo(flow: Flow, view: View) -> Iterator[Attempt]:
+    """The recorded successes that have a compensation and have not had it, the last one first."""
+    for entry in reversed(view.attempts):
+        if entry.status == "success" and not entry.compensates and entry.run not in view.compensated:
+            task = flow.tasks[entry.task]
+            if task.compensate_with is not None or (task.child is not None and task.child.compensates):
+                yield entry
+
+
+def expression_failed(where: str, error: ExpressionError) -> TaskError:
+    """The error of an execution in which an expression could not be evaluated."""
+    details = {"where": where, "expression": error.expression, "reason": error.detail}
+    return TaskError(error.code, f"{where} could not be evaluated: {error.detail}", False, details)

@@ -1,0 +1,173 @@
+"""What an attempt without a body waits for: a time, a signal, an answer, or children."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final
+
+from flow_manager.core.children import ChildEnd, Children, ToChildren
+from flow_manager.core.decision import Circumstances, DecideAgain, Decision, LookAtChildren, Park
+from flow_manager.core.definition import Flow, Outcome
+from flow_manager.core.events import AttemptEnded, AttemptStarted, SignalReceived, Wait
+from flow_manager.core.expressions import ExpressionError
+from flow_manager.core.results import TaskError
+from flow_manager.core.starting import children_at, input_of, inputs_of_items, step_input
+from flow_manager.core.states import FAR_AWAY, ExecutionStatus, Wake, WakeReason
+from flow_manager.core.steps import ForEachInput
+from flow_manager.core.values import find_fault
+from flow_manager.core.view import View, format_time
+
+MOST_RESULT: Final = 256 << 10
+"""Bytes of JSON that the results of all children may have together."""
+
+
+def while_waiting(flow: Flow, view: View, given: Circumstances) -> Decision:
+    """End the attempt if what it waited for has come, or has not come in time; else go on waiting."""
+    assert view.wait is not None
+    return _WAIT[view.wait.kind](flow, view, view.wait, given)
+
+
+def first(due_at: datetime, flow: Flow, view: View) -> datetime:
+    """When to look again: at `due_at`, or at the end of the execution's own time."""
+    if flow.timeout is None or view.started_at is None or view.ending is not None:
+        return due_at
+    return min(due_at, view.started_at + flow.timeout)
+
+
+def _time(flow: Flow, view: View, wait: Wait, given: Circumstances) -> Decision:
+    until = wait.until or given.now
+    if given.now >= until:
+        return _ended(view, given, "success", data={"until": format_time(until)})
+    return Decision((), Park(Wake(WakeReason.DUE, first(until, flow, view))))
+
+
+def _signal(flow: Flow, view: View, wait: Wait, given: Circumstances) -> Decision:
+    kind = "answer" if wait.kind == "approval" else "signal"
+    for mail in given.mail:
+        if mail.kind == kind and mail.name == wait.signal:
+            received = SignalReceived(given.now, mail.name, mail.number, mail.payload, mail.by)
+            take = _answer if wait.kind == "approval" else _payload
+            ended = take(view, given, received)
+            return Decision((received, *ended.events), ended.action)
+    if wait.until is not None and given.now >= wait.until:
+        what = "an answer" if wait.kind == "approval" else f"the signal {wait.signal!r}"
+        message = f"{what} did not come in time"
+        error = TaskError(f"{wait.kind}.timeout", message, retryable=False)
+        return _ended(view, given, "timeout", error=error)
+    wake = Wake(WakeReason.SIGNAL, first(wait.until or FAR_AWAY, flow, view), wait.signal)
+    return Decision((), Park(wake))
+
+
+def _payload(view: View, given: Circumstances, received: SignalReceived) -> Decision:
+    return _ended(view, given, "success", data={"payload": received.payload, "by": received.by})
+
+
+def _answer(view: View, given: Circumstances, received: SignalReceived) -> Decision:
+    payload: dict[str, Any] = received.payload
+    data = {**payload, "by": received.by}
+    if payload["approved"]:
+        return _ended(view, given, "success", data=data)
+    whom = f" by {received.by}" if received.by else ""
+    error = TaskError("approval.rejected", f"the answer was no{whom}", retryable=False)
+    return _ended(view, given, "failure", data=data, error=error)
+
+
+def _children(flow: Flow, view: View, wait: Wait, given: Circumstances) -> Decision:
+    task = flow.tasks[view.task]
+    if given.children is None:
+        return Decision((), LookAtChildren(view.run, view.attempt))
+    children = given.children
+    input = _for_each_input(flow, view, given) if task.type == "for_each" else None
+    tolerated = 0 if input is None else input.tolerate
+    has_failed = children.unsuccessful > tolerated
+    if not has_failed and input is not None and children.started < wait.count:
+        last = min(wait.count, children.started + max(0, input.max_parallel - children.open))
+        places = range(children.started, last)
+        more = children_at(task, view.run, view.attempt, inputs_of_items(input), places)
+        return Decision((), _park(flow, view), more)
+    if children.open:
+        cancel = ToChildren("cancel", view.run, view.attempt) if has_failed else None
+        return Decision((), _park(flow, view), (), cancel)
+    return _of_list(view, given, has_failed) if input is not None else _of_one(view, given)
+
+
+def _for_each_input(flow: Flow, view: View, given: Circumstances) -> ForEachInput | None:
+    """As it was when the attempt started: nothing that it is made of has changed since."""
+    entry = view.last_attempt
+    started = AttemptStarted(
+        entry.started_at, entry.task, entry.run, entry.attempt, compensates=entry.compensates
+    )
+    try:
+        model = step_input(flow.tasks[view.task], input_of(flow, view, started, given))
+    except ExpressionError:
+        return None
+    return model if isinstance(model, ForEachInput) else None
+
+
+def _park(flow: Flow, view: View) -> Park:
+    return Park(Wake(WakeReason.CHILDREN, first(FAR_AWAY, flow, view), view.task))
+
+
+def _of_one(view: View, given: Circumstances) -> Decision:
+    end = _children_of(given).ends[0]
+    data = _as_data(end)
+    if end.status is ExecutionStatus.COMPLETED:
+        return _ended(view, given, "success", data=data)
+    return _ended(view, given, "failure", data=data, error=_child_failed(end))
+
+
+def _of_list(view: View, given: Circumstances, has_failed: bool) -> Decision:
+    children = _children_of(given)
+    data = {"results": [_as_data(end) for end in children.ends], "failed": children.unsuccessful}
+    fault = find_fault(data, MOST_RESULT)
+    if fault is not None:
+        error = TaskError(fault.code, f"the results of all children together: {fault.detail}", False)
+        return _ended(view, given, "failure", error=error)
+    if not has_failed:
+        return _ended(view, given, "success", data=data)
+    first_bad = next(end for end in children.ends if end.status is not ExecutionStatus.COMPLETED)
+    message = f"{children.unsuccessful} of {children.started} children did not complete"
+    details = {"first": {"index": first_bad.index, "error": _child_failed(first_bad).to_json()}}
+    error = TaskError("for_each.failed", message, details=details)
+    return _ended(view, given, "failure", data=data, error=error)
+
+
+def _children_of(given: Circumstances) -> Children:
+    assert given.children is not None
+    return given.children
+
+
+def _as_data(end: ChildEnd) -> dict[str, Any]:
+    return {
+        "execution_id": end.execution_id,
+        "status": end.status.value,
+        "output": end.output,
+        "error": None if end.error is None else end.error.to_json(),
+    }
+
+
+def _child_failed(end: ChildEnd) -> TaskError:
+    if end.error is not None:
+        return TaskError(end.error.code, f"child {end.execution_id}: {end.error.message}")
+    return TaskError("flow.failed", f"child {end.execution_id} ended as {end.status.value}")
+
+
+def _ended(
+    view: View,
+    given: Circumstances,
+    outcome: Outcome,
+    data: Any = None,
+    error: TaskError | None = None,
+) -> Decision:
+    message = "" if error is None else error.message
+    ended = AttemptEnded(given.now, view.task, view.run, view.attempt, outcome, message, data, error)
+    return Decision((ended,), DecideAgain())
+
+
+_WAIT: Final[dict[str, Callable[[Flow, View, Wait, Circumstances], Decision]]] = {
+    "time": _time,
+    "signal": _signal,
+    "approval": _signal,
+    "children": _children,
+}

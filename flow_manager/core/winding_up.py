@@ -1,0 +1,115 @@
+"""Winding up: an execution that is to end lets go of what is open, undoes what it did, and ends.
+
+Compensations are task runs like any other: durable, retried, recovered. They run in reverse, one
+for each recorded success, and one that fails does not keep the others from running.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from flow_manager.core.children import ToChildren
+from flow_manager.core.decision import (
+    Circumstances,
+    DecideAgain,
+    Decision,
+    Finish,
+    LookAtChildren,
+    Park,
+)
+from flow_manager.core.definition import Flow
+from flow_manager.core.ending import to_undo
+from flow_manager.core.events import (
+    AttemptCancelled,
+    AttemptEnded,
+    AttemptStarted,
+    ExecutionEnded,
+    ExecutionEnding,
+    Wait,
+)
+from flow_manager.core.results import TaskError
+from flow_manager.core.starting import start_attempt
+from flow_manager.core.states import FAR_AWAY, ExecutionStatus, Wake, WakeReason
+from flow_manager.core.view import Attempt, Phase, View
+
+CANCELLED: Final = "execution.cancelled"
+COMPENSATED: Final = "execution.compensated"
+
+
+def cancel(view: View, given: Circumstances) -> Decision | None:
+    """Begin to end, if somebody has asked for it; and tell the children."""
+    wanted = "compensate" if view.is_ended else "cancel"
+    mail = next((each for each in given.mail if each.kind == wanted), None)
+    if mail is None:
+        return None
+    error = TaskError(CANCELLED, mail.name or "the execution was cancelled", retryable=False)
+    if view.is_ended:
+        error = TaskError(COMPENSATED, "what the execution did was undone with its parent", retryable=False)
+    ending = ExecutionEnding(given.now, ExecutionStatus.CANCELLED, error, mail.number, mail.by)
+    return Decision((ending,), DecideAgain(), (), to_open_children(view))
+
+
+def to_open_children(view: View) -> ToChildren | None:
+    """The word to those whom the open attempt waits for."""
+    if view.phase is Phase.WAITING and view.wait is not None and view.wait.kind == "children":
+        return ToChildren("cancel", view.run, view.attempt)
+    return None
+
+
+def wind_up(flow: Flow, view: View, given: Circumstances) -> Decision:
+    """The next step towards the end; only for what a compensation does not do as any task does."""
+    if view.phase is Phase.WAITING and view.wait is not None and view.wait.kind == "children":
+        return _await_children(view, given)
+    if view.phase in (Phase.ATTEMPT_OPEN, Phase.WAITING):
+        return Decision((AttemptCancelled(given.now, view.task, view.run, view.attempt),), DecideAgain())
+    undone = next(to_undo(flow, view), None)
+    return _end(view, given) if undone is None else _undo(flow, view, undone, given)
+
+
+def _await_children(view: View, given: Circumstances) -> Decision:
+    """Of an attempt that is given up, or of one that is being undone."""
+    undone = next((entry for entry in view.attempts if entry.run == view.compensates), None)
+    run, attempt = (view.run, view.attempt) if undone is None else _last_of(view, undone.run)
+    if given.children is None:
+        return Decision((), LookAtChildren(run, attempt))
+    if given.children.open:
+        return Decision((), Park(Wake(WakeReason.CHILDREN, FAR_AWAY, view.task)))
+    if undone is None:
+        return Decision((AttemptCancelled(given.now, view.task, view.run, view.attempt),), DecideAgain())
+    ended = AttemptEnded(given.now, view.task, view.run, view.attempt, "success")
+    return Decision((ended,), DecideAgain())
+
+
+def _last_of(view: View, run: int) -> tuple[int, int]:
+    """The attempt of a run that succeeded."""
+    return run, max(entry.attempt for entry in view.attempts if entry.run == run)
+
+
+def _undo(flow: Flow, view: View, undone: Attempt, given: Circumstances) -> Decision:
+    task = flow.tasks[undone.task]
+    if task.compensate_with is not None:
+        started = AttemptStarted(given.now, task.compensate_with, view.run + 1, compensates=undone.run)
+        return start_attempt(flow, view, started, given)
+    wait = Wait("children")
+    started = AttemptStarted(given.now, task.name, view.run + 1, wait=wait, compensates=undone.run)
+    wake = Wake(WakeReason.CHILDREN, FAR_AWAY, task.name)
+    return Decision((started,), Park(wake), (), ToChildren("compensate", undone.run, undone.attempt))
+
+
+def _end(view: View, given: Circumstances) -> Decision:
+    ending = view.ending
+    assert ending is not None
+    error = _with_failures(view, ending.error)
+    ended = ExecutionEnded(given.now, ending.status, error, ending.output)
+    return Decision((ended,), Finish(ending.status))
+
+
+def _with_failures(view: View, error: TaskError | None) -> TaskError | None:
+    """The error of the execution, and what could not be undone."""
+    last = {entry.compensates: entry for entry in view.attempts if entry.compensates}
+    failed = [entry.task for entry in last.values() if entry.status != "success"]
+    if not failed or error is None:
+        return error
+    details = {"error": error.details, "compensations_failed": failed}
+    message = f"{error.message}; not undone, since these failed: {', '.join(failed)}"
+    return TaskError(error.code, message, error.retryable, details)

@@ -1,0 +1,88 @@
+"""Recording: what a step writes, as the store takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from uuid_utils import uuid7
+
+from flow_manager.core.children import ChildStart, ParentLink
+from flow_manager.core.decision import Action, Finish, Park, Plan
+from flow_manager.core.events import Event, ExecutionEnding, ExecutionStarted, SignalReceived, decode_event
+from flow_manager.core.states import ExecutionStatus, Wake, WakeReason
+from flow_manager.core.view import View
+from flow_manager.ports.store import Claim, Claimed, NewExecution, Step
+
+
+def step_of(claim: Claim, view: View, plan: Plan, action: Action, now: datetime, newest_mail: int) -> Step:
+    """The step of a plan; `newest_mail` is the number of the newest mail that its writer knows."""
+    events, wake = plan.events, wake_of(action, now)
+    last_seq = view.last_seq - len(events)
+    if wake is not None and wake.reason is WakeReason.CLAIM and not newest_mail:
+        return Step(claim, last_seq, events, wake, view.status, now)
+    return Step(
+        claim,
+        last_seq,
+        events,
+        wake,
+        view.status,
+        now,
+        newest_mail,
+        taken_by(events),
+        view.parent,
+        children_of(view, plan.children, now),
+        plan.to_children,
+    )
+
+
+def view_of(claimed: Claimed) -> View:
+    """The view of what is stored. Raises what decoding raises, and `ValueError` if something is missing."""
+    view = View.fold(claimed.claim.execution_id, map(decode_event, claimed.history))
+    if view.last_seq != claimed.last_seq:
+        raise ValueError(f"{claimed.last_seq} events were recorded and {view.last_seq} found")
+    return view
+
+
+def taken_by(events: Sequence[Event]) -> tuple[int, ...]:
+    """The numbers of the mail that these events have taken up."""
+    return tuple(
+        event.number
+        for event in events
+        if isinstance(event, SignalReceived | ExecutionEnding) and event.number
+    )
+
+
+def children_of(view: View, starts: Sequence[ChildStart], now: datetime) -> tuple[NewExecution, ...]:
+    """The executions of children, to be created together with a step of their parent."""
+    depth = 1 if view.parent is None else view.parent.depth + 1
+    return tuple(_child(view, start, now, depth) for start in starts)
+
+
+def _child(view: View, start: ChildStart, now: datetime, depth: int) -> NewExecution:
+    flow = start.flow
+    link = ParentLink(view.execution_id, start.run, start.attempt, start.index, depth)
+    labels: Mapping[str, Any] = flow.labels
+    began = ExecutionStarted(now, flow.id, start.input, labels, link)
+    wake = Wake(WakeReason.DUE, now)
+    return NewExecution(
+        str(uuid7()),
+        flow.id,
+        flow.document,
+        flow.digest,
+        now,
+        [began],
+        wake,
+        ExecutionStatus.RUNNING,
+        link,
+    )
+
+
+def wake_of(action: Action, now: datetime) -> Wake | None:
+    """The wake reason that an action implies; none if the execution has ended."""
+    if isinstance(action, Park):
+        return action.wake
+    if isinstance(action, Finish):
+        return None
+    return Wake(WakeReason.CLAIM, now)

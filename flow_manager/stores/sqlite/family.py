@@ -1,0 +1,104 @@
+"""Parents and children in the store. Called by the ledger only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import apsw
+import msgspec
+
+from flow_manager.core.children import ChildEnd, Children, ParentLink, ToChildren
+from flow_manager.core.events import Event, ExecutionEnded
+from flow_manager.core.results import TaskError
+from flow_manager.core.states import ExecutionStatus
+from flow_manager.ports.store import NewExecution, NewMail
+from flow_manager.stores.sqlite.mailbox import Mailbox
+from flow_manager.stores.sqlite.rows import end_checksum, from_key, to_key, to_micros
+
+Rows = list[tuple[Any, ...]]
+
+SECOND_LIFE: Final = 1 << 32
+"""The epoch of an execution that is opened again: no claim of its first life can have had it."""
+
+
+class _End(msgspec.Struct, omit_defaults=True):
+    output: Any = None
+    error: TaskError | None = None
+
+
+class _Completed(NamedTuple):
+    """A child that completed, and what is needed to open it again."""
+
+    place: int
+    child: bytes
+    status: str
+    ended_at: int
+    last_seq: int
+
+
+class Family:
+    def __init__(self, connection: apsw.Connection, sql: Mapping[str, str], mailbox: Mailbox) -> None:
+        self._db = connection
+        self._sql = sql
+        self._mailbox = mailbox
+
+    def add(self, children: Sequence[NewExecution]) -> None:
+        """Note whose children these new executions are."""
+        rows = [(*_place(child.parent), to_key(child.execution_id)) for child in children if child.parent]
+        self._db.executemany(self._sql["add_child"], rows)
+
+    def ended(self, parent: ParentLink, last: Event) -> None:
+        """Tell the parent how a child ended."""
+        if not isinstance(last, ExecutionEnded):
+            raise ValueError("the last event of an execution that ends is its end")
+        told = msgspec.json.encode(_End(last.output, last.error)).decode()
+        place = _place(parent)
+        self._db.execute(self._sql["end_child"], (last.status.value, told, *place))
+        self._db.execute(self._sql["wake_parent"], (to_micros(last.at), place[0]))
+
+    def look(self, execution_id: str, run: int, attempt: int) -> Children:
+        attempt_of = (to_key(execution_id), run, attempt)
+        counted = self._db.execute(self._sql["count_children"], attempt_of).fetchone()
+        started, ended, completed = counted or (0, 0, 0)
+        ends: tuple[ChildEnd, ...] = ()
+        if started == ended:
+            ends = tuple(_end(*row) for row in self._db.execute(self._sql["ends_of_children"], attempt_of))
+        return Children(started, started - ended, ended - completed, ends)
+
+    def tell(self, parent: bytes, word: ToChildren, at: datetime) -> list[str]:
+        """Send a word to children; the answer names those who got one."""
+        attempt_of = (parent, word.run, word.attempt)
+        if word.kind == "compensate":
+            completed = [_Completed(*row) for row in self._all("completed_children", attempt_of)]
+            return [self._reopen(attempt_of, each, at) for each in completed]
+        told = []
+        for (child,) in self._all("open_children", attempt_of):
+            execution_id = from_key(child)
+            if self._mailbox.send(NewMail(execution_id, at, "cancel", "its parent is to end")):
+                told.append(execution_id)
+        return told
+
+    def _reopen(self, attempt_of: tuple[bytes, int, int], completed: _Completed, at: datetime) -> str:
+        child = completed.child
+        checksum = end_checksum(child, completed.status, completed.ended_at)
+        wake = (child, "due", to_micros(at), SECOND_LIFE, completed.last_seq, "", 0)
+        self._db.execute(self._sql["reopen_child"], (*attempt_of, completed.place))
+        self._db.execute(self._sql["reopen_execution"], (checksum, child))
+        self._db.execute(self._sql["add_wake"], wake)
+        self._mailbox.send(NewMail(from_key(child), at, "compensate"))
+        return from_key(child)
+
+    def _all(self, name: str, bindings: tuple[Any, ...]) -> Rows:
+        return self._db.execute(self._sql[name], bindings).fetchall()
+
+
+def _place(link: ParentLink | None) -> tuple[bytes, int, int, int]:
+    assert link is not None
+    return to_key(link.execution_id), link.run, link.attempt, link.index
+
+
+def _end(place: int, child: bytes, status: bytes, ended: bytes) -> ChildEnd:
+    end = msgspec.json.decode(ended, type=_End)
+    return ChildEnd(place, from_key(child), ExecutionStatus(status.decode()), end.output, end.error)

@@ -1,0 +1,69 @@
+"""Mail in the store: sent to open executions, kept until it is taken up. Called by the ledger only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+import apsw
+import msgspec
+
+from flow_manager.core.mail import Mail
+from flow_manager.errors import ApprovalOver, ExecutionOver, ExecutionUnknown, TooMuchMail
+from flow_manager.ports.store import NewMail
+from flow_manager.stores.sqlite.rows import from_micros, to_micros, to_some_key, to_text
+
+MOST_SIGNALS: Final = 2_000
+"""Signals that may wait to be taken up by one execution."""
+
+
+class Mailbox:
+    def __init__(self, connection: apsw.Connection, sql: Mapping[str, str]) -> None:
+        self._db = connection
+        self._sql = sql
+
+    def send(self, mail: NewMail) -> bool:
+        """False if nothing had to be sent, since the same is on its way. Raises what `Store.send` raises."""
+        key = to_some_key(mail.execution_id)
+        self._must_be_open(key, mail.execution_id)
+        if mail.kind == "cancel" and self._db.execute(self._sql["has_cancel"], (key,)).get:
+            return False
+        if mail.kind == "signal" and self._db.execute(self._sql["count_mail"], (key,)).get >= MOST_SIGNALS:
+            raise TooMuchMail(f"{MOST_SIGNALS} signals wait to be taken up; nothing was sent")
+        at = to_micros(mail.at)
+        if mail.kind == "answer":
+            number = self._db.execute(self._sql["send_answer"], (key, mail.name, at)).get
+            if number is None:
+                raise ApprovalOver(
+                    "this question was answered already, or nobody waits for its answer any more"
+                )
+        else:
+            number = self._db.execute(self._sql["send_mail"], (key, mail.kind, mail.name, at)).get
+        payload = msgspec.json.encode(mail.payload).decode()
+        row = (key, number, at, mail.kind, to_text(mail.name), payload, to_text(mail.by))
+        self._db.execute(self._sql["add_mail"], row)
+        return True
+
+    def _must_be_open(self, key: bytes, execution_id: str) -> None:
+        if self._db.execute(self._sql["newest_mail"], (key,)).fetchone() is not None:
+            return
+        if self._db.execute(self._sql["digest_of"], (key,)).fetchone() is None:
+            raise ExecutionUnknown(f"no execution has the id {execution_id[:64]!r}")
+        raise ExecutionOver("the execution has ended; nothing was sent")
+
+    def of(self, key: bytes) -> tuple[Mail, ...]:
+        """What waits to be taken up, in order."""
+        rows = self._db.execute(self._sql["mail_of"], (key,))
+        return tuple(
+            Mail(number, from_micros(at), kind, name, msgspec.json.decode(payload), sender)
+            for number, at, kind, name, payload, sender in rows
+        )
+
+    def taken(self, rows: Sequence[tuple[bytes, int]]) -> None:
+        """It is in the history now."""
+        if rows:
+            self._db.executemany(self._sql["take_mail"], rows)
+
+    def empty(self, keys: Iterable[bytes]) -> None:
+        """These have ended and take nothing up any more."""
+        self._db.executemany(self._sql["drop_mail"], [(key,) for key in keys])
