@@ -115,7 +115,7 @@ def _problem(error: dict[str, Any], model: type[BaseModel]) -> Problem:
     path = [step if isinstance(step, int) else str(step)[:64] for step in error["loc"]]
     where = pointer(*path)
     if error["type"] == "extra_forbidden":
-        likely = nearest(str(path[-1]), model.model_fields)
+        likely = nearest(str(path[-1]), list(model.model_fields))
         hint = f"did you mean {likely!r}?" if likely else f"known are {', '.join(model.model_fields)}"
         return Problem(where, "unknown-field", f"there is no member {path[-1]!r} here", hint)
     code = {"missing": "required", "string_pattern_mismatch": "bad-text"}.get(error["type"], "wrong-type")

@@ -22,7 +22,11 @@ class TaskExecutor:
     or may crash."""
 
     input_model: ClassVar[type[BaseModel] | None] = None
-    """A pydantic model that the task's `input` in a flow must fit; checked before anything runs."""
+    """A pydantic model that the task's `input` must fit: what is constant in it when the flow is
+    checked, and all of it before the body runs."""
+
+    checks_its_input: ClassVar[bool] = False
+    """Whether the body itself looks at its input, and the check before it is left out."""
 
     def execute(self, context: TaskContext) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no execute(self, context)")

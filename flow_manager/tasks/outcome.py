@@ -6,9 +6,11 @@ import asyncio
 import inspect
 import math
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
+from pydantic import BaseModel, ValidationError
 
 from flow_manager.core.definition import Outcome
 from flow_manager.core.results import (
@@ -18,6 +20,7 @@ from flow_manager.core.results import (
     TaskExecutionResult,
     TaskStatus,
 )
+from flow_manager.core.steps import first_misfit
 from flow_manager.core.values import find_fault
 from flow_manager.ports.worker import AttemptResult
 from flow_manager.tasks.context import TaskContext
@@ -97,6 +100,19 @@ def from_loss(message: str) -> AttemptResult:
 def not_started(message: str) -> AttemptResult:
     """The result of an attempt whose body could not be started."""
     return _failure(TaskError(NOT_STARTED, storable(message)))
+
+
+def misfit_of(model: type[BaseModel], task_input: Mapping[str, Any]) -> AttemptResult | None:
+    """The result of an attempt whose input does not fit its task type; None if it does."""
+    try:
+        model.model_validate(dict(task_input))
+    except ValidationError as error:
+        text = f"the input of the task does not fit: {first_misfit(error)}"
+    except Exception as error:  # a validator written by a task's author may raise anything
+        text = f"the check of the input of the task raised {type(error).__name__}"
+    else:
+        return None
+    return _failure(TaskError("task.input_invalid", storable(text), retryable=False))
 
 
 def unreadable(message: str) -> AttemptResult:

@@ -41,6 +41,7 @@ class RegisteredTask:
     input_model: type[BaseModel] | None
     source: Source
     description: str
+    checks_its_input: bool = False
 
     def describe(self) -> TaskType:
         schema = None if self.input_model is None else self.input_model.model_json_schema()
@@ -180,7 +181,14 @@ def _from_class(name: str, task: type[Any]) -> RegisteredTask:
             f"{task.__qualname__}.isolation is {task.isolation!r}; did you mean {likely!r}?"
         )
     return RegisteredTask(
-        name, runs, is_async, lambda: task().execute, task.input_model, source, _first_line(task)
+        name,
+        runs,
+        is_async,
+        lambda: task().execute,
+        task.input_model,
+        source,
+        _first_line(task),
+        task.checks_its_input,
     )
 
 

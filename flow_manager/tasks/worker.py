@@ -16,6 +16,7 @@ from flow_manager.tasks.outcome import (
     from_return,
     from_silence,
     from_timeout,
+    misfit_of,
     not_started,
     raised,
 )
@@ -53,6 +54,10 @@ class TaskWorker:
         within = order.within
         if within is not None and within <= 0:
             return _at_once(from_timeout(within))
+        if task.input_model is not None and not task.checks_its_input:
+            misfit = misfit_of(task.input_model, order.task_input)
+            if misfit is not None:
+                return _at_once(misfit)
         cancellation = Cancellation()
         call = self._call(task, order, cancellation)
         return call if order.silence is None else self._listen(call, order.silence, cancellation)

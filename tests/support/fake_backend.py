@@ -21,8 +21,16 @@ from flow_manager.core.report import Report
 from flow_manager.core.results import TaskError
 from flow_manager.core.states import ExecutionStatus
 from flow_manager.core.view import View
-from flow_manager.errors import ExecutionUnknown, Problem, ShuttingDown
-from flow_manager.ports.backend import Health, Summary, TaskType, Violation
+from flow_manager.errors import ApprovalUnknown, ExecutionUnknown, Problem, ShuttingDown
+from flow_manager.ports.backend import (
+    Answer,
+    ChildSummary,
+    Health,
+    Question,
+    Summary,
+    TaskType,
+    Violation,
+)
 
 EXECUTION = "0198c0de-0000-7000-8000-000000000001"
 START = datetime(2026, 1, 14, 10, 30, tzinfo=UTC)
@@ -125,6 +133,10 @@ class FakeBackend:
     checked: list[object] = field(default_factory=list)
     starts: list[Start] = field(default_factory=list)
     listed: list[tuple[int, ExecutionStatus | None]] = field(default_factory=list)
+    sent: list[tuple[str, str, Any, str]] = field(default_factory=list)
+    """What was sent to the execution: kind, name or reason, payload, and by whom."""
+    asked: Sequence[Question] = ()
+    brood: Sequence[ChildSummary] = ()
 
     def __post_init__(self) -> None:
         self.ending.set()
@@ -146,6 +158,38 @@ class FakeBackend:
         self.started.set()
         has_ended = wait != timedelta(0) and self.ending.wait(None if wait is None else wait.total_seconds())
         return View.fold(EXECUTION, self.events if has_ended else self.events[:2])
+
+    def signal(self, execution_id: str, name: str, payload: Any = None, *, by: str = "") -> None:
+        self._look_up(execution_id)
+        self.sent.append(("signal", name, payload, by))
+
+    def cancel(self, execution_id: str, reason: str = "", *, by: str = "") -> None:
+        self._look_up(execution_id)
+        self.sent.append(("cancel", reason, None, by))
+
+    def answer(self, token: str, answer: Answer) -> str:
+        self.question(token)
+        self.sent.append(("answer", token, {"approved": answer.approved, **answer.fields}, answer.by))
+        return EXECUTION
+
+    def question(self, token: str) -> Question:
+        self._fail()
+        for question in self.asked:
+            if question.token == token:
+                return question
+        raise ApprovalUnknown("no question has this link")
+
+    def questions(self, execution_id: str) -> Sequence[Question]:
+        self._look_up(execution_id)
+        return self.asked
+
+    def definition(self, execution_id: str) -> Flow:
+        self._look_up(execution_id)
+        return FLOW
+
+    def children(self, execution_id: str) -> Sequence[ChildSummary]:
+        self._look_up(execution_id)
+        return self.brood
 
     def describe(self, execution_id: str) -> View:
         self._look_up(execution_id)

@@ -32,6 +32,7 @@ class CommandTask(TaskExecutor):
     """Runs a program that is allowed, without a shell."""
 
     input_model: ClassVar[type[BaseModel] | None] = CommandInput
+    checks_its_input: ClassVar[bool] = True
     programs: ClassVar[Mapping[str, str]] = MappingProxyType({})
     most_output: ClassVar[int] = MOST_OUTPUT
 

@@ -113,6 +113,7 @@ class HttpTask(TaskExecutor):
     """Calls a web service over HTTP."""
 
     input_model: ClassVar[type[BaseModel] | None] = HttpDocument
+    checks_its_input: ClassVar[bool] = True
     client: ClassVar[HttpClient] = HttpClient(AllowList())
 
     async def execute(self, context: TaskContext) -> TaskExecutionResult | dict[str, Any]:

@@ -138,7 +138,7 @@ def test_a_service_that_takes_no_work_is_alive_and_not_ready(
 def test_the_index_links_to_every_endpoint(client: FlaskClient) -> None:
     links: dict[str, Any] = client.get("/").get_json()["links"]
     routes = {
-        f"{method} {rule.rule.replace('<text>', '{execution_id}')}"
+        f"{method} {rule.rule.replace('<text>', '{execution_id}').replace('<token>', '{token}')}"
         for rule in client.application.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
