@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import embedded, http, parsing, start, waiting
+from benchmarks import embedded, http, parsing, sleeping, start, waiting
 from benchmarks.figures import Figure, save, show
 
 WORKLOADS = (
@@ -12,6 +12,7 @@ WORKLOADS = (
     ({"W1D"}, embedded.latency),
     ({"W2"}, embedded.long_flow),
     ({"W1C"}, http.requests),
+    ({"W3"}, sleeping.sleeping),
     ({"W5"}, parsing.parsing),
     ({"W6"}, start.starting),
     ({"W7"}, waiting.waiting),

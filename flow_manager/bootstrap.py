@@ -44,10 +44,9 @@ def configure_logging(settings: Settings) -> None:
 def build_registry(settings: Settings) -> TaskRegistry:
     """All tasks: those registered already, of the named modules, and of installed packages.
     Raises `TaskRegistrationError`."""
-    register_builtin_tasks(
-        REGISTRY, BuiltinSettings(http_allow=settings.http_allow, commands=settings.commands)
-    )
     import_task_modules(settings.task_modules)
+    builtin = BuiltinSettings(http_allow=settings.http_allow, commands=settings.commands)
+    register_builtin_tasks(REGISTRY, builtin)
     return REGISTRY
 
 

@@ -189,7 +189,8 @@ class Checks:
 
     def _check_compensations(self, start: object) -> None:
         """A task that undoes another is no part of the routes, and nothing undoes it."""
-        targets = {name for task in self._tasks.values() for name in task.next} | {start}
+        targets = {name for task in self._tasks.values() for name in task.next}
+        targets |= {start} if isinstance(start, str) else set()
         for task in self._tasks.values():
             name = task.compensate_with
             if not isinstance(name, str):

@@ -36,11 +36,11 @@ from flow_manager.core.events import (
 from flow_manager.core.results import TaskError
 from flow_manager.core.retries import retry_at
 from flow_manager.core.scope import scope_after
-from flow_manager.core.starting import start_attempt, start_run
+from flow_manager.core.starting import first, start_attempt, start_run
 from flow_manager.core.states import ExecutionStatus, Wake, WakeReason
 from flow_manager.core.steps import LAST_STEPS
 from flow_manager.core.view import Phase, View
-from flow_manager.core.waiting import first, while_waiting
+from flow_manager.core.waiting import while_waiting
 from flow_manager.core.winding_up import cancel, to_open_children, wind_up
 
 MOST_LOSSES: Final = 3
@@ -58,7 +58,7 @@ def next_action(flow: Flow, view: View, plan: Plan, given: Circumstances) -> Act
     """Decide, fold the decision into `view`, and add what is to be recorded to `plan`, until there is
     something to do."""
     while True:
-        decision = decide(flow, view, given)
+        decision = decide(flow, view, plan.without_taken(given))
         for event in decision.events:
             view.apply(event)
         plan.add(decision)

@@ -10,7 +10,7 @@ import msgspec
 
 from flow_manager.core.children import Children, ChildStart, ToChildren
 from flow_manager.core.definition import Task
-from flow_manager.core.events import Event
+from flow_manager.core.events import Event, ExecutionEnding, SignalReceived
 from flow_manager.core.mail import Mail
 from flow_manager.core.states import ExecutionStatus, Wake
 
@@ -102,6 +102,22 @@ class Plan:
         self.events: list[Event] = []
         self.children: list[ChildStart] = []
         self.to_children: list[ToChildren] = []
+
+    def without_taken(self, given: Circumstances) -> Circumstances:
+        """The same, but for the mail that these decisions have taken up."""
+        taken = self.taken if given.mail else ()
+        if not taken:
+            return given
+        return msgspec.structs.replace(given, mail=[mail for mail in given.mail if mail.number not in taken])
+
+    @property
+    def taken(self) -> tuple[int, ...]:
+        """The numbers of the mail that these decisions have taken up."""
+        return tuple(
+            event.number
+            for event in self.events
+            if isinstance(event, SignalReceived | ExecutionEnding) and event.number
+        )
 
     def add(self, decision: Decision) -> None:
         self.events += decision.events

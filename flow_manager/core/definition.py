@@ -69,6 +69,8 @@ class Condition:
     target_task_success: str = END
     target_task_failure: str = END
     when: Expression | None = None
+    index: int = 0
+    """Its place among the conditions of the flow, as written."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,14 +11,14 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any, Final
 
-from flow_manager.core.cel_answers import LIMIT, Unfit, answer_of
-from flow_manager.core.cel_effort import effort_of
-from flow_manager.core.cel_evaluation import Calculation, Evaluation, Lookup
-from flow_manager.core.cel_library import Exhausted, Failure, check_trial
-from flow_manager.core.cel_text import ExpressionFault, tokens_of
-from flow_manager.core.cel_tree import Path, tree_of
-from flow_manager.core.cel_uses import Uses, uses_of
-from flow_manager.core.cel_words import wording_of_failure
+from flow_manager.core.cel.answers import LIMIT, Unfit, answer_of
+from flow_manager.core.cel.effort import effort_of
+from flow_manager.core.cel.evaluation import Calculation, Evaluation, Lookup
+from flow_manager.core.cel.library import Exhausted, Failure, check_trial, kind_of_name
+from flow_manager.core.cel.text import ExpressionFault, tokens_of
+from flow_manager.core.cel.tree import Path, tree_of
+from flow_manager.core.cel.uses import Uses, uses_of
+from flow_manager.core.cel.words import wording_of_failure
 
 __all__ = ["NAMES", "Expression", "ExpressionError", "ExpressionFault", "Place", "compile_expression"]
 
@@ -113,7 +113,7 @@ def compile_expression(source: str, place: Place) -> Expression:
     tree = tree_of(source, tokens_of(source))
     uses = uses_of(source, tree, NAMES[place])
     evaluation: Evaluation
-    if isinstance(tree, Path) and uses.paths:
+    if isinstance(tree, Path) and uses.paths and not (tree.steps and kind_of_name(tree.root) != "dyn"):
         evaluation = Lookup((tree.root, *tree.steps))
     else:
         evaluation = Calculation(source, uses, effort_of(source, tree))

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, get_args
+from typing import Final
 
-from flow_manager.core.conditions import ConditionEvaluator
-from flow_manager.core.definition import END, Flow, Outcome, Task
+from flow_manager.core.definition import END, Flow, Task
+from flow_manager.core.ways import OUTCOMES, Way, ways_out
 
-_OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
-_UNSUCCESSFUL: Final = frozenset(_OUTCOMES) - {"success"}
+_UNSUCCESSFUL: Final = frozenset(OUTCOMES) - {"success"}
 _UNTOUCHED: Final = frozenset("-_.:/ ")
 """Characters beside letters and digits that mean nothing to Mermaid within a quoted label."""
 
@@ -70,30 +69,20 @@ def _box(task: Task) -> list[str]:
 
 def _ways(flow: Flow) -> Iterator[_Way]:
     for task in flow.tasks.values():
-        yield from _ways_out(flow, task)
+        for way in ways_out(flow, task):
+            yield _Way(way.source, way.target, _label(way), way.is_match or way.condition is None)
+        if task.compensate_with is not None:
+            yield _Way(task.name, task.compensate_with, "undone by", is_match=False)
 
 
-def _ways_out(flow: Flow, task: Task) -> Iterator[_Way]:
-    """The first condition that matches chooses, so each one only sees the outcomes left to it."""
-    conditions = flow.conditions_from.get(task.name, ())
-    if not conditions:
-        yield _Way(task.name, END, "", is_match=True)
-        return
-    evaluator = ConditionEvaluator()
-    left: set[Outcome] = {"success"} if task.optional else set(_OUTCOMES)
-    for condition in conditions:
-        matched = {outcome for outcome in left if evaluator.expects(condition, outcome)}
-        if matched:
-            label = f"{condition.name}: {condition.outcome}"
-            if condition.when is not None:
-                label += f", if {condition.when.source}"
-            yield _Way(task.name, condition.target_task_success, label, is_match=True)
-        if condition.when is None:
-            left -= matched
-    if left:
-        last = conditions[-1]
-        outcome = "failure" if left == _UNSUCCESSFUL else "otherwise"
-        yield _Way(task.name, last.target_task_failure, f"{last.name}: {outcome}", is_match=False)
+def _label(way: Way) -> str:
+    condition = way.condition
+    if condition is None:
+        return ""
+    if not way.is_match:
+        return f"{condition.name}: {'failure' if way.outcomes == _UNSUCCESSFUL else 'otherwise'}"
+    guard = "" if condition.when is None else f", if {condition.when.source}"
+    return f"{condition.name}: {condition.outcome}{guard}"
 
 
 def _mermaid_text(text: str) -> str:

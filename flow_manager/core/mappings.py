@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from flow_manager.core.cel_answers import LIMIT, MOST_OUTPUT, Unfit, check_size, text_of
-from flow_manager.core.cel_text import ExpressionFault, end_of
+from flow_manager.core.cel.answers import LIMIT, MOST_OUTPUT, Unfit, check_size, text_of
+from flow_manager.core.cel.text import ExpressionFault, end_of
 from flow_manager.core.expressions import Expression, ExpressionError, Place, compile_expression
 from flow_manager.core.plain import DEPTH, Path, is_plain
 

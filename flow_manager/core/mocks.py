@@ -11,6 +11,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    TypeAdapter,
     ValidationError,
     WithJsonSchema,
     model_validator,
@@ -25,6 +26,7 @@ from flow_manager.core.plain import Path, shown
 from flow_manager.core.results import TaskError
 from flow_manager.core.steps import LAST_STEPS
 from flow_manager.core.virtual_execution import NO_TIME, Answer
+from flow_manager.errors import InvalidRequest
 
 MOST_MOCKS: Final = 10_000
 """Mocks of one task; also signals, and faults."""
@@ -113,6 +115,9 @@ _CODES: Final[Mapping[Outcome, tuple[str, bool]]] = {
 """The code of the error that a mock does not name, and whether another attempt may help."""
 
 
+_MOCKS: Final = TypeAdapter(Annotated[list[Mock], Field(min_length=1, max_length=MOST_MOCKS)])
+
+
 class SentSignal(BaseModel):
     """A signal that is sent to the execution."""
 
@@ -176,6 +181,16 @@ def read_known(
     return simulation if len(errors) == before else None
 
 
+def read_mocks(written: object, at: Path, errors: Findings) -> list[Mock]:
+    """Mocks that stand by themselves; `errors` says what is wrong with them."""
+    _find_unknown_names_of_mocks(written, at, errors)
+    try:
+        return _MOCKS.validate_python(written)
+    except ValidationError as error:
+        add_misfits(error, at, errors)
+        return []
+
+
 def add_misfits(error: ValidationError, at: Path, errors: Findings) -> None:
     """What pydantic says, as findings."""
     for each in error.errors(include_url=False, include_context=False, include_input=False):
@@ -206,15 +221,18 @@ def task_at(flow: Flow, place: str) -> Task | None:
 def _find_unknown_names_within(written: Mapping[str, Any], at: Path, errors: Findings) -> None:
     mocks = written.get("mocks")
     for place, listed in mocks.items() if isinstance(mocks, dict) else ():
-        for index, mock in enumerate(listed if isinstance(listed, list) else ()):
-            here = (*at, "mocks", place, index)
-            find_unknown_names(mock, Mock.model_fields, here, errors)
-            if isinstance(mock, dict):
-                find_unknown_names(mock.get("error"), MockError.model_fields, (*here, "error"), errors)
+        _find_unknown_names_of_mocks(listed, (*at, "mocks", place), errors)
     for name, model in (("signals", SentSignal), ("faults", Fault)):
         listed = written.get(name)
         for index, each in enumerate(listed if isinstance(listed, list) else ()):
             find_unknown_names(each, model.model_fields, (*at, name, index), errors)
+
+
+def _find_unknown_names_of_mocks(listed: object, at: Path, errors: Findings) -> None:
+    for index, mock in enumerate(listed if isinstance(listed, list) else ()):
+        find_unknown_names(mock, Mock.model_fields, (*at, index), errors)
+        if isinstance(mock, dict):
+            find_unknown_names(mock.get("error"), MockError.model_fields, (*at, index, "error"), errors)
 
 
 def _find_unfit_mocks(simulation: Simulation, flow: Flow, at: Path, errors: Findings) -> None:
@@ -264,3 +282,17 @@ def _unfit_sending(task: Task, mock: Mock) -> str:
         if not isinstance(approved, bool):
             return "the answer to an approval is data with 'approved', true or false"
     return ""
+
+
+def parse_simulation(written: object, flow: Flow) -> Simulation:
+    """The simulation that a JSON value asks for. Raises `InvalidRequest` with all problems."""
+    errors = Findings()
+    simulation = None
+    if isinstance(written, dict):
+        simulation = read_simulation(written, flow, (), errors)
+    else:
+        errors.add((), "wrong-type", "a simulation is an object")
+    if simulation is None:
+        problems = errors.problems(written)
+        raise InvalidRequest(f"this cannot be simulated: {problems[0].detail}", problems)
+    return simulation

@@ -167,6 +167,7 @@ class _Reading:
                 each.target_task_success,
                 each.target_task_failure,
                 self._compile.expression(each.when, ("conditions", index, "when"), Place.CONDITION),
+                index,
             )
             conditions[each.source_task] = (*conditions.get(each.source_task, ()), condition)
         return conditions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from flow_manager.core.definition import END
 from flow_manager.core.events import (
@@ -21,6 +21,9 @@ from flow_manager.core.events import (
     TaskSkipped,
 )
 from flow_manager.core.states import ExecutionStatus
+
+STILL_OPEN: Final = "still open"
+"""Where an execution goes that has not ended."""
 
 Attempts = list["RecordedAttempt"]
 
@@ -132,7 +135,7 @@ def choice(visits: Sequence[Visit], number: int, status: ExecutionStatus | None)
     """Where a way goes after so many visits, in words."""
     if number < len(visits):
         return str(visits[number])
-    return END if status is None else f"{END}: {status.value}"
+    return STILL_OPEN if status is None else f"{END}: {status.value}"
 
 
 _TAKE = {

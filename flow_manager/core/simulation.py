@@ -46,14 +46,14 @@ class MockedScript:
 
     def attempt(self, execution: VirtualExecution, action: RunAttempt) -> Answer:
         place = execution.place_of(action.task)
-        answer = self.next_at(place)
+        answer = self.next_for(execution, action.task)
         if answer is None:
             self.unmocked[place] = None
             return SUCCESS
         return checked(answer, action.task.output_schema)
 
     def stand_in(self, execution: VirtualExecution, task: Task, wait: Wait) -> Answer | None:
-        answer = self.next_at(execution.place_of(task))
+        answer = self.next_for(execution, task)
         if answer is None or wait.kind != "approval" or answer.outcome != "success":
             return answer
         return msgspec.structs.replace(answer, data={"answer": {}, **answer.data})
@@ -65,8 +65,12 @@ class MockedScript:
         self._crashes[place] -= 1
         return True
 
+    def next_for(self, execution: VirtualExecution, task: Task) -> Answer | None:
+        """What is said of the next attempt of this task, if something is."""
+        return self.next_at(execution.place_of(task))
+
     def next_at(self, place: str) -> Answer | None:
-        """The next mock of this task, if it has any."""
+        """The next mock of the task that is called so, if it has any."""
         mocks = self._mocks.get(place)
         if mocks is None:
             return None

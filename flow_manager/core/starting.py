@@ -7,6 +7,7 @@ there at once, or the attempt waits.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
@@ -17,7 +18,7 @@ from flow_manager.core.definition import Flow, Outcome, Task
 from flow_manager.core.ending import expression_failed, fail
 from flow_manager.core.events import AttemptEnded, AttemptStarted, TaskSkipped, Wait
 from flow_manager.core.expressions import ExpressionError
-from flow_manager.core.results import TaskError
+from flow_manager.core.results import TaskError, TaskStatus
 from flow_manager.core.scope import Results, scope_of
 from flow_manager.core.states import FAR_AWAY, Wake, WakeReason
 from flow_manager.core.steps import (
@@ -58,6 +59,13 @@ def start_run(flow: Flow, view: View, name: str, given: Circumstances) -> Decisi
     return start_attempt(flow, view, AttemptStarted(now, name, run), given)
 
 
+def first(due_at: datetime, flow: Flow, view: View) -> datetime:
+    """When to look again: at `due_at`, or at the end of the execution's own time."""
+    if flow.timeout is None or view.started_at is None or view.ending is not None:
+        return due_at
+    return min(due_at, view.started_at + flow.timeout)
+
+
 def start_attempt(flow: Flow, view: View, started: AttemptStarted, given: Circumstances) -> Decision:
     """An attempt of the current run, or the first one of a new run."""
     task = flow.tasks[started.task]
@@ -76,8 +84,8 @@ def start_attempt(flow: Flow, view: View, started: AttemptStarted, given: Circum
 
 
 def input_of(flow: Flow, view: View, started: AttemptStarted, given: Circumstances) -> Mapping[str, Any]:
-    """What the task is given: the same for every attempt of a run, since nothing that it is made of
-    changes between them. Raises `ExpressionError`."""
+    """What the task is given: the same for every attempt of a run, since it is made of what was there
+    when the run began. Raises `ExpressionError`."""
     mapping = flow.tasks[started.task].input
     if mapping is None:
         return NOTHING
@@ -86,11 +94,30 @@ def input_of(flow: Flow, view: View, started: AttemptStarted, given: Circumstanc
         return constant
     first_at = started.at if started.run != view.run else view.run_started_at or started.at
     scope = scope_of(flow, view, first_at)
+    scope["execution"]["task_runs"] = started.run - 1
     if started.compensates:
         scope["results"] = Results(results_to_undo(view, started.compensates))
+    elif started.run == view.run:
+        scope["results"] = Results(_results_before(view))
     scope["secrets"] = given.secrets
     evaluated: Mapping[str, Any] = mapping.evaluate(scope)
     return evaluated
+
+
+def _results_before(view: View) -> Mapping[str, Attempt]:
+    """The results as they were when the current run began: those of its own attempts are left out."""
+    results = dict(view.results)
+    own = results.get(view.task)
+    if own is not None and own.run == view.run:
+        del results[own.task]
+        for entry in reversed(view.attempts):
+            if entry.task == own.task and entry.run < own.run and entry.status in _WITH_RESULT:
+                return {**results, own.task: entry}
+    return results
+
+
+_WITH_RESULT: Final = frozenset(TaskStatus)
+"""How an attempt ends that has a result."""
 
 
 def results_to_undo(view: View, run: int) -> Mapping[str, Attempt]:
@@ -179,16 +206,16 @@ def answer_name(run: int, attempt: int) -> str:
     return f"approval/{run}/{attempt}"
 
 
-def _start_child(_flow: Flow, view: View, task: Task, started: AttemptStarted, input: FlowInput) -> Decision:
-    return start_children(view, task, started, [input.input], most=1)
+def _start_child(flow: Flow, view: View, task: Task, started: AttemptStarted, input: FlowInput) -> Decision:
+    return start_children(flow, view, task, started, [input.input])
 
 
 def _start_for_each(
-    _flow: Flow, view: View, task: Task, started: AttemptStarted, input: ForEachInput
+    flow: Flow, view: View, task: Task, started: AttemptStarted, input: ForEachInput
 ) -> Decision:
     if not input.items:
         return _ended(started, "success", data={"results": [], "failed": 0})
-    return start_children(view, task, started, inputs_of_items(input), input.max_parallel)
+    return start_children(flow, view, task, started, inputs_of_items(input), input.max_parallel)
 
 
 def inputs_of_items(input: ForEachInput) -> list[dict[str, Any]]:
@@ -197,7 +224,12 @@ def inputs_of_items(input: ForEachInput) -> list[dict[str, Any]]:
 
 
 def start_children(
-    view: View, task: Task, started: AttemptStarted, inputs: list[dict[str, Any]], most: int
+    flow: Flow,
+    view: View,
+    task: Task,
+    started: AttemptStarted,
+    inputs: list[dict[str, Any]],
+    most: int = 1,
 ) -> Decision:
     depth = 1 if view.parent is None else view.parent.depth + 1
     if depth > MOST_DEPTH:
@@ -205,7 +237,7 @@ def start_children(
         return _ended(started, "failure", error=TaskError("limit.depth", message, retryable=False))
     children = children_at(task, started.run, started.attempt, inputs, range(min(most, len(inputs))))
     wait = Wait("children", None, "", len(inputs))
-    wake = Wake(WakeReason.CHILDREN, FAR_AWAY, task.name)
+    wake = Wake(WakeReason.CHILDREN, first(FAR_AWAY, flow, view), task.name)
     return Decision((_waiting(started, wait),), Park(wake), children)
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any, Final
 
 from flow_manager.core.children import ChildEnd, Children, ToChildren
 from flow_manager.core.decision import Circumstances, DecideAgain, Decision, LookAtChildren, Park
 from flow_manager.core.definition import Flow, Outcome
-from flow_manager.core.events import AttemptEnded, AttemptStarted, SignalReceived, Wait
+from flow_manager.core.ending import expression_failed
+from flow_manager.core.events import AttemptEnded, AttemptStarted, ExecutionEnding, SignalReceived, Wait
 from flow_manager.core.expressions import ExpressionError
 from flow_manager.core.results import TaskError
-from flow_manager.core.starting import children_at, input_of, inputs_of_items, step_input
+from flow_manager.core.starting import children_at, first, input_of, inputs_of_items, step_input
 from flow_manager.core.states import FAR_AWAY, ExecutionStatus, Wake, WakeReason
 from flow_manager.core.steps import ForEachInput
 from flow_manager.core.values import find_fault
@@ -26,13 +26,6 @@ def while_waiting(flow: Flow, view: View, given: Circumstances) -> Decision:
     """End the attempt if what it waited for has come, or has not come in time; else go on waiting."""
     assert view.wait is not None
     return _WAIT[view.wait.kind](flow, view, view.wait, given)
-
-
-def first(due_at: datetime, flow: Flow, view: View) -> datetime:
-    """When to look again: at `due_at`, or at the end of the execution's own time."""
-    if flow.timeout is None or view.started_at is None or view.ending is not None:
-        return due_at
-    return min(due_at, view.started_at + flow.timeout)
 
 
 def _time(flow: Flow, view: View, wait: Wait, given: Circumstances) -> Decision:
@@ -78,7 +71,10 @@ def _children(flow: Flow, view: View, wait: Wait, given: Circumstances) -> Decis
     if given.children is None:
         return Decision((), LookAtChildren(view.run, view.attempt))
     children = given.children
-    input = _for_each_input(flow, view, given) if task.type == "for_each" else None
+    try:
+        input = _for_each_input(flow, view, given) if task.type == "for_each" else None
+    except ExpressionError as error:
+        return _without_input(flow, view, given, children, error)
     tolerated = 0 if input is None else input.tolerate
     has_failed = children.unsuccessful > tolerated
     if not has_failed and input is not None and children.started < wait.count:
@@ -93,16 +89,25 @@ def _children(flow: Flow, view: View, wait: Wait, given: Circumstances) -> Decis
 
 
 def _for_each_input(flow: Flow, view: View, given: Circumstances) -> ForEachInput | None:
-    """As it was when the attempt started: nothing that it is made of has changed since."""
+    """As it was when the attempt started: nothing that it is made of has changed since, but for secrets."""
     entry = view.last_attempt
     started = AttemptStarted(
         entry.started_at, entry.task, entry.run, entry.attempt, compensates=entry.compensates
     )
-    try:
-        model = step_input(flow.tasks[view.task], input_of(flow, view, started, given))
-    except ExpressionError:
-        return None
+    model = step_input(flow.tasks[view.task], input_of(flow, view, started, given))
     return model if isinstance(model, ForEachInput) else None
+
+
+def _without_input(
+    flow: Flow, view: View, given: Circumstances, children: Children, error: ExpressionError
+) -> Decision:
+    """A list that cannot be read any more: what is open is cancelled, and then the execution fails."""
+    if children.open:
+        return Decision((), _park(flow, view), (), ToChildren("cancel", view.run, view.attempt))
+    failed = expression_failed(f"the input of task {view.task!r}", error)
+    if view.compensates:
+        return _ended(view, given, "failure", error=failed)
+    return Decision((ExecutionEnding(given.now, ExecutionStatus.FAILED, failed),), DecideAgain())
 
 
 def _park(flow: Flow, view: View) -> Park:

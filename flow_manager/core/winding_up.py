@@ -92,7 +92,8 @@ def _undo(flow: Flow, view: View, undone: Attempt, given: Circumstances) -> Deci
         return start_attempt(flow, view, started, given)
     wait = Wait("children")
     started = AttemptStarted(given.now, task.name, view.run + 1, wait=wait, compensates=undone.run)
-    wake = Wake(WakeReason.CHILDREN, FAR_AWAY, task.name)
+    # It looks by itself once the word is out: if none of the children completed, nobody will tell it.
+    wake = Wake(WakeReason.DUE, given.now)
     return Decision((started,), Park(wake), (), ToChildren("compensate", undone.run, undone.attempt))
 
 

@@ -139,7 +139,7 @@ class ClaimedExecution:
 
     def cancel(self) -> None:
         """A cancellation was sent: interrupt what is running, unless it undoes something."""
-        if self.view.ending is not None or self._is_cancelled:
+        if self.view.ending is not None:
             return
         self._is_cancelled = True
         if self._is_attempting and self._driver is not None:
@@ -246,7 +246,7 @@ class ClaimedExecution:
 
     async def _leave_open(self) -> bool:
         """The attempt was told to stop, since the execution is cancelled: the decision sees to the rest."""
-        self._is_attempting = False
+        self._is_attempting = self._is_cancelled = False
         await self._forget_cancellations()
         await self._read_again()
         return True

@@ -10,7 +10,7 @@ from uuid_utils import uuid7
 
 from flow_manager.core.children import ChildStart, ParentLink
 from flow_manager.core.decision import Action, Finish, Park, Plan
-from flow_manager.core.events import Event, ExecutionEnding, ExecutionStarted, SignalReceived, decode_event
+from flow_manager.core.events import ExecutionStarted, decode_event
 from flow_manager.core.states import ExecutionStatus, Wake, WakeReason
 from flow_manager.core.view import View
 from flow_manager.ports.store import Claim, Claimed, NewExecution, Step
@@ -30,7 +30,7 @@ def step_of(claim: Claim, view: View, plan: Plan, action: Action, now: datetime,
         view.status,
         now,
         newest_mail,
-        taken_by(events),
+        plan.taken,
         view.parent,
         children_of(view, plan.children, now),
         plan.to_children,
@@ -43,15 +43,6 @@ def view_of(claimed: Claimed) -> View:
     if view.last_seq != claimed.last_seq:
         raise ValueError(f"{claimed.last_seq} events were recorded and {view.last_seq} found")
     return view
-
-
-def taken_by(events: Sequence[Event]) -> tuple[int, ...]:
-    """The numbers of the mail that these events have taken up."""
-    return tuple(
-        event.number
-        for event in events
-        if isinstance(event, SignalReceived | ExecutionEnding) and event.number
-    )
 
 
 def children_of(view: View, starts: Sequence[ChildStart], now: datetime) -> tuple[NewExecution, ...]:

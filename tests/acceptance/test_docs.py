@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, get_args
 
 import click
 import pytest
@@ -19,10 +19,20 @@ from flow_manager.api.app import create_app
 from flow_manager.api.health import LINKS
 from flow_manager.cli.exits import ExitCode, exit_code_of
 from flow_manager.cli.main import COMMANDS
+from flow_manager.core.cases import Case, Expectation
+from flow_manager.core.cel.functions import FUNCTIONS
+from flow_manager.core.definition import Outcome
 from flow_manager.core.document import ConditionDocument, FlowDocument, RetryDocument, TaskDocument
+from flow_manager.core.events import Event
+from flow_manager.core.mocks import Fault, Mock, MockError, SentSignal
 from flow_manager.core.states import ExecutionStatus, WakeReason
+from flow_manager.core.steps import STEP_TYPES
 from flow_manager.errors import FlowManagerError, Problem
 from flow_manager.settings import NAMED_ELSEWHERE, SETTINGS, Settings
+from flow_manager.tasks.builtin.command_input import CommandInput
+from flow_manager.tasks.builtin.http_input import HttpInput
+from flow_manager.tasks.builtin.registration import BuiltinSettings, register_builtin_tasks
+from flow_manager.tasks.registry import TaskRegistry
 from tests.support.fake_backend import FakeBackend
 from tests.support.service import ROOT
 
@@ -30,7 +40,9 @@ REFERENCE: Final = ROOT / "docs" / "reference"
 PAGES: Final = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 RULER: Final = re.compile(r"\|[-|]+\|")
 LINK: Final = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-DOTTED_CODE: Final = re.compile(r"(?!wsgi|statements)[a-z]+\.[a-z_]+")
+DOTTED_CODE: Final = re.compile(r"(?!wsgi|statements|flow_manager)[a-z_]+\.[a-z_]+")
+MADE_CODES: Final = {"signal.timeout", "approval.timeout"}
+"""Codes that the program puts together from two parts."""
 PROBLEM_CODE: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 OF_AN_INPUT: Final = {"not-plain"}
 """Codes that the engine derives from those of results, where the input of an execution has the same fault."""
@@ -38,6 +50,8 @@ OF_AN_INPUT: Final = {"not-plain"}
 CODE_AT: Final = {
     "Problem": 1,
     "Fault": 1,
+    "SchemaFault": 1,
+    "ExpressionFault": 0,
     "add": 1,
     "problem_at": 2,
     "_note": 1,
@@ -99,6 +113,74 @@ def test_every_field_of_the_document_has_its_line(title: str, model: type[BaseMo
     assert required == [name for name, field in model.model_fields.items() if field.is_required()]
 
 
+@pytest.mark.parametrize("model", [Expectation, Mock, MockError, SentSignal, Fault])
+def test_every_member_of_a_golden_case_is_named(model: type[BaseModel]) -> None:
+    text = Page("flow-document.md").sections["Golden cases"]
+
+    assert [name for name in model.model_fields if f"`{name}`" not in text and f'"{name}"' not in text] == []
+
+
+def test_every_field_of_a_golden_case_has_its_line() -> None:
+    page = Page("flow-document.md")
+    fields = list(zip(page.column("Golden cases"), page.column("Golden cases", 2), strict=True))
+
+    assert {(name, default == "required") for name, default in fields} == {
+        (name, field.is_required()) for name, field in Case.model_fields.items()
+    }
+    assert len(fields) == len(Case.model_fields)
+
+
+def test_every_outcome_and_status_of_an_execution_has_its_line() -> None:
+    page = Page("flow-document.md")
+
+    assert page.column("Outcomes") == list(get_args(Outcome))
+    assert sorted(page.column("Statuses")) == sorted(ExecutionStatus)
+
+
+CHECKS: Final = (
+    *("checks", "compiling", "mappings", "misfits", "parser", "plain", "references", "schemas", "steps"),
+    *(path.stem for path in (ROOT / "flow_manager" / "core").glob("cel_*.py")),
+)
+"""The modules of the core that look at a flow before it is run."""
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_every_code_that_the_check_of_a_flow_can_give_is_among_the_checks(name: str) -> None:
+    text = Page("flow-document.md").sections["Checks that need no run"]
+
+    codes = problem_codes([ROOT / "flow_manager" / "core" / f"{name}.py"])
+    assert sorted({code for code in codes if f"`{code}`" not in text}) == []
+
+
+# -- task types
+
+
+def test_every_built_in_task_type_has_its_section_and_its_line() -> None:
+    page = Page("builtin-tasks.md")
+    registry = TaskRegistry()
+    register_builtin_tasks(registry, BuiltinSettings(commands=("/bin/sh",)))
+
+    titles = [title.strip("`") for title in page.sections if title.startswith("`")]
+    listed = re.findall(r"\[`(\w+)`\]", page.intro)
+    assert titles == listed == [*sorted(registry, reverse=True), *STEP_TYPES]
+
+
+@pytest.mark.parametrize(
+    ("name", "model"), {**STEP_TYPES, "http": HttpInput, "command": CommandInput}.items()
+)
+def test_every_field_of_a_built_in_task_type_has_its_line(name: str, model: type[BaseModel]) -> None:
+    inputs = inputs_of(name)
+
+    assert [row[0] for row in inputs] == [field.alias or each for each, field in model.model_fields.items()]
+    required = [row[0] for row in inputs if row[2] == "required"]
+    assert required == [name for name, field in model.model_fields.items() if field.is_required()]
+
+
+def inputs_of(name: str) -> list[list[str]]:
+    """The rows about the fields of a task type: those about its result have two columns."""
+    return [row for row in rows_of(Page("builtin-tasks.md").sections[f"`{name}`"]) if len(row) == 4]
+
+
 # -- settings
 
 
@@ -153,7 +235,7 @@ def test_every_exit_code_has_its_line() -> None:
 def routes() -> set[str]:
     rules = create_app(FakeBackend(), Settings()).url_map.iter_rules()
     return {
-        f"{method} {rule.rule.replace('<text>', '{execution_id}')}"
+        f"{method} {rule.rule.replace('<text>', '{execution_id}').replace('<token>', '{token}')}"
         for rule in rules
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
@@ -179,6 +261,18 @@ def test_every_status_and_wake_reason_has_its_line() -> None:
         assert all(f"`{status}`" in text for status in ExecutionStatus)
 
 
+def test_every_event_has_its_line_with_its_members() -> None:
+    written = rows_of(Page("http-api.md").sections["History"])
+
+    assert [(row[0], row[2].replace("`", "").split(", ")) for row in written] == [
+        (kind.__struct_config__.tag, [*kind.__struct_fields__[1:]]) for kind in kinds_of_event()
+    ]
+
+
+def kinds_of_event() -> tuple[Any, ...]:
+    return get_args(Event)
+
+
 # -- errors
 
 
@@ -197,10 +291,11 @@ def test_every_error_has_its_line_with_its_exit_code() -> None:
 
 def test_every_dotted_code_has_its_line() -> None:
     page = Page("errors.md")
-    titles = ("Errors of the program", "Failures of tasks", "Violations")
+    titles = ("Errors of the program", "Failures of tasks", "Failures of executions", "Violations")
     written = {code for title in titles for code in page.column(title)} - {FlowManagerError.code}
 
-    assert written == {text for text in texts_in_the_code() if DOTTED_CODE.fullmatch(text)}
+    codes = {text for text in texts_in_the_code() if DOTTED_CODE.fullmatch(text)} - FUNCTIONS.keys()
+    assert written == codes | MADE_CODES
 
 
 def test_every_problem_code_has_its_line() -> None:
@@ -210,20 +305,23 @@ def test_every_problem_code_has_its_line() -> None:
     assert set(written) == set(problem_codes()) | OF_AN_INPUT
 
 
-def modules() -> Iterator[ast.Module]:
-    for path in sorted((ROOT / "flow_manager").rglob("*.py")):
+SOURCES: Final = sorted((ROOT / "flow_manager").rglob("*.py"))
+
+
+def parsed(paths: Iterable[Path]) -> Iterator[ast.Module]:
+    for path in paths:
         yield ast.parse(path.read_text(encoding="utf-8"))
 
 
 def texts_in_the_code() -> Iterator[str]:
-    for module in modules():
+    for module in parsed(SOURCES):
         for node in ast.walk(module):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 yield node.value
 
 
-def problem_codes() -> Iterator[str]:
-    for module in modules():
+def problem_codes(paths: Iterable[Path] = SOURCES) -> Iterator[str]:
+    for module in parsed(paths):
         for node in ast.walk(module):
             for value in _codes_at(node):
                 if isinstance(value, ast.Constant) and PROBLEM_CODE.fullmatch(str(value.value)):
@@ -242,7 +340,8 @@ def _codes_at(node: ast.AST) -> Iterator[ast.expr]:
     elif isinstance(node, ast.Assign) and "code" in map(ast.unparse, node.targets):
         yield node.value
     elif isinstance(node, ast.Dict):
-        yield from (value.elts[0] for value in node.values if isinstance(value, ast.Tuple) and value.elts)
+        pairs = (value for value in node.values if isinstance(value, ast.Tuple) and len(value.elts) == 2)
+        yield from (pair.elts[0] for pair in pairs)
 
 
 def test_a_problem_is_written_with_the_members_that_the_reference_names() -> None:
@@ -276,3 +375,13 @@ def test_the_index_leads_to_every_page() -> None:
     linked = {(index.parent / link).resolve() for link in LINK.findall(index.read_text(encoding="utf-8"))}
 
     assert set((ROOT / "docs").rglob("*.md")) - {index} <= linked
+
+
+@pytest.mark.parametrize("folder", ["tutorial", "howto", "explanation"])
+def test_every_page_for_readers_is_in_the_index_under_its_own_title(folder: str) -> None:
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    pages = sorted((ROOT / "docs" / folder).glob("*.md"))
+
+    titles = {page.name: page.read_text(encoding="utf-8").partition("\n")[0][2:] for page in pages}
+    assert pages
+    assert [name for name, title in titles.items() if f"- [{title}]({folder}/{name}): " not in index] == []

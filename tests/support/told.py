@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flow_manager.core.children import ChildEnd, Children, ChildStart, ParentLink, ToChildren
 from flow_manager.core.decide import next_action
-from flow_manager.core.decision import WORKER_DIED, Action, Circumstances, Loss, Plan
+from flow_manager.core.decision import Action, Circumstances, Plan
 from flow_manager.core.definition import Flow, Outcome
-from flow_manager.core.events import (
-    AttemptEnded,
-    Event,
-    ExecutionEnding,
-    ExecutionStarted,
-    SignalReceived,
-)
+from flow_manager.core.events import AttemptEnded, Event, ExecutionStarted
 from flow_manager.core.mail import Mail
 from flow_manager.core.results import TaskError
 from flow_manager.core.states import ExecutionStatus
@@ -36,6 +30,11 @@ def child_of(depth: int) -> ParentLink:
 
 def signal(name: str, number: int, payload: Any = None, by: str = "", at: float = 0) -> Mail:
     return Mail(number, second(at), "signal", name, payload, by)
+
+
+def answer(number: int, payload: Any, by: str = "", to: str = "approval/1/1") -> Mail:
+    """By default to the question of the first attempt of the first task run."""
+    return Mail(number, START, "answer", to, payload, by)
 
 
 def cancellation(number: int = 1, reason: str = "", by: str = "") -> Mail:
@@ -75,27 +74,17 @@ class Told:
         self.plan = Plan()
         self.mail: list[Mail] = []
 
-    def step(
-        self,
-        at: float = 0,
-        *,
-        mail: Sequence[Mail] = (),
-        children: Children | None = None,
-        types: Container[str] = frozenset("abcdefu"),
-        loss: Loss = WORKER_DIED,
-        may_start: bool = True,
-        secrets: Mapping[str, str] | None = None,
-    ) -> Action:
-        """Decide, so many seconds after the start, and record. `mail` is what has been sent since."""
+    def step(self, at: float = 0, *, mail: Sequence[Mail] = (), **known: Any) -> Action:
+        """Decide, so many seconds after the start, and record. `mail` is what has been sent since;
+        `known` is what else may be known of `Circumstances`."""
         self.mail += mail
-        given = Circumstances(
-            second(at), 0.25, types, may_start, loss, tuple(self.mail), children, secrets or {}
-        )
+        known = {"task_types": frozenset("abcdefu"), **known}
         self.plan = Plan()
-        action = next_action(self.flow, self.view, self.plan, given)
+        action = next_action(
+            self.flow, self.view, self.plan, Circumstances(second(at), 0.25, mail=tuple(self.mail), **known)
+        )
         self.history += self.plan.events
-        taken = [event for event in self.plan.events if isinstance(event, SignalReceived | ExecutionEnding)]
-        self.mail = [each for each in self.mail if all(event.number != each.number for event in taken)]
+        self.mail = [each for each in self.mail if each.number not in self.plan.taken]
         assert self.view == View.fold("e1", self.history)
         return action
 
@@ -105,9 +94,7 @@ class Told:
         """The body of the open attempt has ended."""
         view = self.view
         failed = None if outcome == "success" else error
-        ended = AttemptEnded(
-            second(at), view.task, view.run, view.attempt, outcome, data=data, error=failed
-        )
+        ended = AttemptEnded(second(at), view.task, view.run, view.attempt, outcome, data=data, error=failed)
         self.view.apply(ended)
         self.history.append(ended)
         return self

@@ -160,6 +160,7 @@ def verify(connection: apsw.Connection, path: Path) -> None:
     if found != "ok":
         raise StoreDamaged(f"{path} is damaged and was left as it is: {found}; restore a backup")
     connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    connection.pragma("shrink_memory")  # the pages that were looked at are not those that will be needed
 
 
 @contextlib.contextmanager

@@ -100,7 +100,7 @@ class SqliteLedger:
         except apsw.Error as error:
             self._roll_back()
             raise self._fault_of(error) from error
-        except FlowManagerError:
+        except StoreError:
             self._roll_back()
             raise
         except Exception as error:  # the command's own fault, found before anything was committed
@@ -173,12 +173,20 @@ class SqliteLedger:
                 return self._tell_children(command) if command.to_children else ()
             case ClaimDue():
                 return self._claim(command)
-            case NewMail():
-                self._mailbox.send(command)
-            case ReadAgain():
-                return self._read_again(command.claim)
+            case NewMail() | ReadAgain():
+                return self._answer_or_refuse(command)
             case LookAtChildren():
                 return self._family.look(command.execution_id, command.run, command.attempt)
+        return None
+
+    def _answer_or_refuse(self, command: NewMail | ReadAgain) -> Any:
+        """These are refused before they change anything, so that a refusal costs the others nothing."""
+        try:
+            if isinstance(command, ReadAgain):
+                return self._read_again(command.claim)
+            self._mailbox.send(command)
+        except FlowManagerError as refusal:
+            return refusal
         return None
 
     def _tell_children(self, step: Step) -> list[str]:

@@ -32,7 +32,7 @@ class Bodies(TaskRegistry):
         self.opened = threading.Event()
         self.begun = threading.Semaphore(0)
         self.seen_cancelled: list[bool] = []
-        for task in (self.thread, self.loop, self.wait, self.wait_async, self.stubborn, self.coroutine):
+        for task in (self.thread, self.loop, self.block, self.block_async, self.stubborn, self.coroutine):
             self.register(task.__name__, task)
 
     def thread(self, context: TaskContext) -> Any:
@@ -45,12 +45,12 @@ class Bodies(TaskRegistry):
     def coroutine(self, context: TaskContext) -> Any:
         return self.loop(context)
 
-    def wait(self, context: TaskContext) -> None:
+    def block(self, context: TaskContext) -> None:
         self.begun.release()
         assert self.opened.wait(20)
         self.seen_cancelled.append(context.is_cancelled)
 
-    async def wait_async(self, context: TaskContext) -> None:
+    async def block_async(self, context: TaskContext) -> None:
         await asyncio.sleep(20)
 
     async def stubborn(self, context: TaskContext) -> None:
@@ -157,7 +157,7 @@ def test_a_task_type_that_is_not_registered_is_a_failed_attempt(bodies: Bodies) 
     assert error.code == "task.not_started"
 
 
-@pytest.mark.parametrize("task", ["wait", "wait_async", "stubborn"])
+@pytest.mark.parametrize("task", ["block", "block_async", "stubborn"])
 def test_a_result_is_there_at_the_timeout_whatever_the_body_does(bodies: Bodies, task: str) -> None:
     took: list[float] = []
 
@@ -172,7 +172,7 @@ def test_a_result_is_there_at_the_timeout_whatever_the_body_does(bodies: Bodies,
     assert 0.1 <= took[0] < 1.0
 
 
-@pytest.mark.parametrize("task", ["wait", "wait_async"])
+@pytest.mark.parametrize("task", ["block", "block_async"])
 def test_an_attempt_without_time_does_not_start(bodies: Bodies, task: str) -> None:
     assert run_one(bodies, task, timeout=0.0).outcome == "timeout"
     assert not bodies.begun.acquire(blocking=False)
@@ -182,7 +182,7 @@ def test_a_body_that_ignores_its_timeout_keeps_its_thread_and_the_log_names_it(
     bodies: Bodies, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def scenario(worker: TaskWorker) -> None:
-        await worker.run(order("wait", timeout=0.05))
+        await worker.run(order("block", timeout=0.05))
         waiting = asyncio.ensure_future(worker.run(order("thread")))
         await asyncio.wait((waiting,), timeout=0.1)
         assert not waiting.done()
@@ -200,7 +200,7 @@ def test_a_body_that_ignores_its_timeout_keeps_its_thread_and_the_log_names_it(
 
 def test_the_time_of_an_attempt_starts_with_its_body_and_not_in_the_queue(bodies: Bodies) -> None:
     async def scenario(worker: TaskWorker) -> None:
-        first = asyncio.ensure_future(worker.run(order("wait")))
+        first = asyncio.ensure_future(worker.run(order("block")))
         second = asyncio.ensure_future(worker.run(order("thread", timeout=0.1)))
         await asyncio.wait((second,), timeout=0.4)
         assert not second.done()
@@ -214,7 +214,7 @@ def test_the_time_of_an_attempt_starts_with_its_body_and_not_in_the_queue(bodies
 
 def test_a_cancelled_attempt_leaves_a_body_in_a_thread_behind(bodies: Bodies) -> None:
     async def scenario(worker: TaskWorker) -> None:
-        attempt = asyncio.ensure_future(worker.run(order("wait")))
+        attempt = asyncio.ensure_future(worker.run(order("block")))
         await asyncio.to_thread(bodies.begun.acquire, timeout=5)
         attempt.cancel()
         await asyncio.wait((attempt,), timeout=5)
@@ -230,7 +230,7 @@ def test_a_cancelled_attempt_leaves_a_body_in_a_thread_behind(bodies: Bodies) ->
 
 def test_an_attempt_that_is_cancelled_in_the_queue_never_starts(bodies: Bodies) -> None:
     async def scenario(worker: TaskWorker) -> None:
-        attempts = [asyncio.ensure_future(worker.run(order("wait"))) for _ in range(3)]
+        attempts = [asyncio.ensure_future(worker.run(order("block"))) for _ in range(3)]
         await asyncio.to_thread(bodies.begun.acquire, timeout=5)
         for attempt in attempts[1:]:
             attempt.cancel()
@@ -247,7 +247,7 @@ def test_an_attempt_that_is_cancelled_in_the_queue_never_starts(bodies: Bodies) 
 @pytest.mark.parametrize("timeout", [None, 20.0])
 def test_cancelling_an_attempt_on_the_loop_cancels_its_body(bodies: Bodies, timeout: float | None) -> None:
     async def scenario(worker: TaskWorker) -> None:
-        attempt = asyncio.ensure_future(worker.run(order("wait_async", timeout=timeout)))
+        attempt = asyncio.ensure_future(worker.run(order("block_async", timeout=timeout)))
         await asyncio.sleep(0.01)
         attempt.cancel()
         await asyncio.wait((attempt,), timeout=5)
@@ -294,7 +294,7 @@ def test_where_no_thread_can_be_started_the_attempt_has_failed(
 
 def test_stopping_cancels_what_waits_and_tells_what_runs(bodies: Bodies) -> None:
     async def scenario(worker: TaskWorker) -> None:
-        attempts = [asyncio.ensure_future(worker.run(order("wait"))) for _ in range(2)]
+        attempts = [asyncio.ensure_future(worker.run(order("block"))) for _ in range(2)]
         await asyncio.to_thread(bodies.begun.acquire, timeout=5)
 
         await worker.stop()

@@ -27,6 +27,7 @@ from tests.support.expressions import constant, expression, mapping
 from tests.support.flows import flow_of
 from tests.support.told import (
     Told,
+    answer,
     cancellation,
     child_end,
     children_at,
@@ -256,7 +257,7 @@ NO = {"approved": False, "comment": "too much"}
 
 
 @pytest.mark.parametrize(
-    ("answer", "by", "outcome", "data", "code"),
+    ("said", "by", "outcome", "data", "code"),
     [
         (YES, "ann", "success", YES | {"by": "ann"}, None),
         (YES, "", "success", YES | {"by": ""}, None),
@@ -266,12 +267,12 @@ NO = {"approved": False, "comment": "too much"}
     ],
 )
 def test_an_approval_ends_with_its_answer_or_without_one(
-    answer: dict[str, Any] | None, by: str, outcome: str, data: Any, code: str | None
+    said: dict[str, Any] | None, by: str, outcome: str, data: Any, code: str | None
 ) -> None:
     told = waits("approval", question="Pay?", timeout=10)
     parked = told.step(at=0)
 
-    mail = [] if answer is None else [signal("approval/1/1", 1, answer, by)]
+    mail = [] if said is None else [answer(1, said, by)]
     told.step(at=10, mail=mail)
 
     assert parked == Park(Wake(WakeReason.SIGNAL, second(10), "approval/1/1"))
@@ -291,24 +292,24 @@ def test_an_approval_tells_what_is_asked_in_which_form_and_of_whom() -> None:
 def test_an_answer_is_for_one_question_and_not_for_the_next() -> None:
     task = Task("w", "approval", input=constant({"question": "Again?"}))
     told = Told(flow_of(task, conditions=[Condition("x", "w", "", "success", "w", "end")]))
-    told.step(mail=[signal("approval/1/1", 1, YES), signal("approval/1/1", 2, NO), signal("w", 3)])
+    not_meant = [signal("approval/1/1", 1, YES), answer(2, YES, to="approval/1/2"), signal("w", 3)]
 
-    parked = told.step()
+    parked = told.step(mail=not_meant)
+    parked_again = told.step(mail=[answer(4, YES), answer(5, NO)])
 
-    assert parked == Park(Wake(WakeReason.SIGNAL, FAR_AWAY, "approval/2/1"))
-    assert [each.number for each in told.mail] == [2, 3]
+    assert parked == Park(Wake(WakeReason.SIGNAL, FAR_AWAY, "approval/1/1"))
+    assert parked_again == Park(Wake(WakeReason.SIGNAL, FAR_AWAY, "approval/2/1"))
+    assert [each.number for each in told.mail] == [1, 2, 3, 5]
 
 
-@pytest.mark.parametrize(("task_type", "answer"), [("signal", None), ("approval", NO), ("approval", None)])
-def test_what_people_did_or_did_not_do_is_not_retried(task_type: str, answer: dict[str, Any] | None) -> None:
+@pytest.mark.parametrize(("task_type", "said"), [("signal", None), ("approval", NO), ("approval", None)])
+def test_what_people_did_or_did_not_do_is_not_retried(task_type: str, said: dict[str, Any] | None) -> None:
     input = {"question": "Pay?"} if task_type == "approval" else {}
-    task = Task(
-        "w", task_type, input=constant(input), timeout=SECONDS[5], retry=RetryPolicy(max_attempts=9)
-    )
+    task = Task("w", task_type, input=constant(input), timeout=SECONDS[5], retry=RetryPolicy(max_attempts=9))
     told = Told(flow_of(task))
     told.step(at=0)
 
-    action = told.step(at=5, mail=[] if answer is None else [signal("approval/1/1", 1, answer)])
+    action = told.step(at=5, mail=[] if said is None else [answer(1, said)])
 
     assert action == Finish(ExecutionStatus.FAILED)
     assert len(told.view.attempts) == 1
@@ -317,7 +318,10 @@ def test_what_people_did_or_did_not_do_is_not_retried(task_type: str, answer: di
 # -- one child
 
 
-def parent(retry: RetryPolicy = RetryPolicy(), **input: Any) -> Told:
+ONCE = RetryPolicy()
+
+
+def parent(retry: RetryPolicy = ONCE, **input: Any) -> Told:
     return Told(flow_of(Task("w", "flow", input=constant(input), child=CHILD, retry=retry)))
 
 
@@ -558,6 +562,21 @@ def test_the_items_may_come_from_an_expression_and_stay_what_they_were() -> None
     assert [start.input["item"] for start in told.started] == ["z"]
 
 
+def test_a_list_that_cannot_be_read_any_more_cancels_what_is_open_and_fails_the_execution() -> None:
+    items = mapping(lambda scope: {"items": [scope["secrets"]["key"]] * 3, "max_parallel": 2})
+    told = Told(flow_of(Task("w", "for_each", child=CHILD, input=items)))
+    told.step(secrets={"key": "x"})
+
+    parked = told.step(at=1, children=Children(2, 1, 0))
+    said = told.said
+    ended = told.step(at=2, children=children_at(child_end(0), child_end(1, "cancelled")))
+
+    assert (parked, said) == (Park(Wake(WakeReason.CHILDREN, FAR_AWAY, "w")), [ToChildren("cancel", 1, 1)])
+    assert ended == Finish(ExecutionStatus.FAILED)
+    assert told.end == ("failed", "expression.failed")
+    assert told.tasks == ["w:cancelled"]
+
+
 # -- the same for all
 
 
@@ -584,7 +603,7 @@ def test_a_wait_is_the_same_after_a_crash(task_type: str, input: dict[str, Any],
 def test_a_wait_needs_no_worker_and_no_code() -> None:
     told = waits("wait", **{"for": 5})
 
-    parked = told.step(at=0, types=())
+    parked = told.step(at=0, task_types=())
 
     assert parked == Park(Wake(WakeReason.DUE, second(5)))
 

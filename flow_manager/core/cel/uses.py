@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from flow_manager.core.cel_edits import Edit
-from flow_manager.core.cel_functions import FUNCTIONS, GETTERS, HAS, LOOPS, NAMESPACES, TYPES, called
-from flow_manager.core.cel_patterns import check_pattern, check_zone
-from flow_manager.core.cel_text import ExpressionFault
-from flow_manager.core.cel_tree import Call, Literal, Member, Node, Path, loop_of, parts_of
+from flow_manager.core.cel.edits import Edit
+from flow_manager.core.cel.functions import FUNCTIONS, GETTERS, HAS, LOOPS, NAMESPACES, TYPES, called
+from flow_manager.core.cel.patterns import check_pattern, check_zone
+from flow_manager.core.cel.text import ExpressionFault
+from flow_manager.core.cel.tree import Call, Literal, Member, Node, Path, loop_of, parts_of
 from flow_manager.core.plain import shown
 from flow_manager.core.problems import nearest
 

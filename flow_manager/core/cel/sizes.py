@@ -12,7 +12,7 @@ from enum import Enum
 from math import prod
 from typing import Any, Final
 
-from flow_manager.core.cel_text import ExpressionFault
+from flow_manager.core.cel.text import ExpressionFault
 
 ITEM: Final = 16
 

@@ -5,7 +5,7 @@ doubled again and again, `map` and `filter` copy the list so far for every item,
 interpreter stands still. So the work is bounded from above beforehand, and loops burn fuel.
 
 Work is in nanoseconds, an upper bound of what was measured. Its price depends on the sizes of
-values, so it is a polynomial like them until the expression is evaluated (see `core.cel_sizes`).
+values, so it is a polynomial like them until the expression is evaluated (see `core.cel.sizes`).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from flow_manager.core.cel_functions import FUNCTIONS, called
-from flow_manager.core.cel_patterns import readying_cost
-from flow_manager.core.cel_sizes import (
+from flow_manager.core.cel.functions import FUNCTIONS, called
+from flow_manager.core.cel.patterns import matching_cost, readying_cost
+from flow_manager.core.cel.sizes import (
     ITEM,
     SMALL,
     Mark,
@@ -30,8 +30,8 @@ from flow_manager.core.cel_sizes import (
     units_at,
     value_of,
 )
-from flow_manager.core.cel_text import ExpressionFault
-from flow_manager.core.cel_tree import Call, Group, Literal, Member, Node, Path, loop_of, parts_of
+from flow_manager.core.cel.text import ExpressionFault
+from flow_manager.core.cel.tree import Call, Group, Literal, Member, Node, Path, loop_of, parts_of
 
 BUDGET: Final = 50_000_000
 """Work of one evaluation: 50 ms."""
@@ -43,10 +43,13 @@ _NODE: Final = 250
 """For each name, operator and call."""
 _COPY: Final = 80
 """For each item that a list already has, to append one more."""
-_MOST_APPENDED: Final = 1_200
-"""More items than the budget lets `map` make."""
 _COMPARING: Final = 4
 _ADDING: Final = 6
+_TAKING: Final = 6
+"""To make the result a value of Python, and then JSON."""
+_SEARCH: Final = 0.015
+"""For each character of a text and each of the part that is searched in it."""
+_SEARCHING: Final = frozenset({"contains", "indexOf", "lastIndexOf", "replace", "split"})
 _LIGHT: Final = 200
 """Work for each unit of what is read, up to which an expression is light: no value in a scope is much
 larger than 256 KiB."""
@@ -118,7 +121,7 @@ class Fuel:
 def effort_of(source: str, tree: Node) -> Effort:
     """Raises `ExpressionFault` for what is too much work whatever it is given."""
     estimate = _Estimate(source)
-    estimate.size(tree, {})
+    estimate.charge(_TAKING, estimate.size(tree, {}))
     once = estimate.resolved(estimate.work)
     if not once.get((), 0) + estimate.fixed <= BUDGET:
         raise ExpressionFault("too-complex", "the values of this expression grow too large", tree.start)
@@ -159,7 +162,8 @@ class _Estimate:
         if isinstance(node, Path):
             return self._read(node, variables)
         if isinstance(node, Call):
-            return self._looped(node, variables) or self._called(node, variables)
+            looped = self._looped(node, variables)
+            return self._called(node, variables) if looped is None else looped
         sizes = [self.size(part, variables) for part in parts_of(node)]
         return sizes[0] if isinstance(node, Member) else self._grouped(node, added(sizes))
 
@@ -182,7 +186,8 @@ class _Estimate:
     def _grouped(self, node: Group, total: Size) -> Size:
         if node.kind == "(":
             return total
-        self._charge(_ADDING if "+" in node.operators else _COMPARING, total)
+        # Of `a + b + c` the library copies `a` twice.
+        self.charge(max(_COMPARING, _ADDING * node.operators.count("+")), total)
         if node.kind in ("[", "{"):
             return added([total, SMALL])
         return total if "+" in node.operators or "?" in node.operators else SMALL
@@ -194,9 +199,13 @@ class _Estimate:
         if name not in FUNCTIONS:
             return SMALL
         if name == "matches":
-            self.fixed += readying_cost(self._source[node.arguments[-1].start : node.end])
+            pattern = self._source[node.arguments[-1].start : node.end]
+            self.fixed += readying_cost(pattern)
+            self.charge(matching_cost(pattern), sizes[0])
+        if name in _SEARCHING and len(sizes) > 1:
+            self.charge(_SEARCH, times(sizes[0], sizes[1]))
         given, made = added(sizes), _made(name, node, sizes)
-        self._charge(FUNCTIONS[name].cost, added([given, made]))
+        self.charge(FUNCTIONS[name].cost, added([given, made]))
         return made
 
     def _looped(self, node: Call, variables: _Variables) -> Size | None:
@@ -218,22 +227,22 @@ class _Estimate:
         within = {**variables, variable: _Variable(number, items)}
         made = [self.size(body, within) for body in bodies][-1]
         if node.name == "map":
-            self._charge(_COMPARING, made)
+            self.charge(_COMPARING, made)
         # The items together are as large as the whole, so work on them is counted once for all.
         on_items, each = parted(self.work, _factor(number))
         inner = range(number + 1, len(self._ranges))
         self.loops[number] = Loop(node.name, bodies, inner, self.resolved(each), _STEP + self.fixed)
         self.work, self.fixed, self._inmost = outside
-        self._charge(1, substituted(on_items, _factor(number), whole))
+        self.charge(1, substituted(on_items, _factor(number), whole))
         if node.name == "filter":
             return whole
         if node.name != "map":
             return SMALL
-        count: Size = {(): _MOST_APPENDED} if place is None else self._at((*place, Mark.COUNT))
+        count = scaled(whole, 1 / ITEM) if place is None else self._at((*place, Mark.COUNT))
         of_items, others = parted(made, _factor(number))
         return added([substituted(of_items, _factor(number), whole), times(others, count)])
 
-    def _charge(self, cost: float, size: Size) -> None:
+    def charge(self, cost: float, size: Size) -> None:
         self.work = added([self.work, scaled(size, cost)])
 
 
@@ -265,7 +274,7 @@ def _made(name: str, node: Call, sizes: list[Size]) -> Size:
         return added([sizes[0], times(scaled(sizes[0], 1 / ITEM), _put_in(node.arguments[0], sizes[1]))])
     if name == "format" and len(sizes) == 2:
         return added([scaled(sizes[0], _FORMATTED), scaled(sizes[1], growth)])
-    return scaled(added(sizes), growth) if growth else SMALL
+    return scaled(sizes[0], growth) if growth and sizes else SMALL
 
 
 def _put_in(text: Node, size: Size) -> Size:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from flow_manager.core.cel_effort import Loop
+from flow_manager.core.cel.effort import Loop
 
 STEP: Final = "flow_manager_step_"
 KEEP: Final = "flow_manager_keep_"

@@ -15,9 +15,9 @@ from typing import Final
 class Function:
     """`form` shows how it is called.
 
-    `cost` is in nanoseconds for each unit of what it reads and makes (see `core.cel_effort`),
-    measured on the slowest case and rounded up. `growth` says how much larger than everything it is
-    given its result can be; 0 is a result of no size worth counting.
+    `cost` is in nanoseconds for each unit of what it reads and makes (see `core.cel.effort`),
+    measured on the slowest case and rounded up. `growth` says how many times larger than what it is
+    called on its result can be; 0 is a result of no size worth counting.
     """
 
     form: str
@@ -45,7 +45,7 @@ _FUNCTIONS: Final = {
     "join": Function("list.join(), list.join(separator)", cost=8, growth=1),
     "lastIndexOf": Function("text.lastIndexOf(part), text.lastIndexOf(part, start)", cost=8),
     "lowerAscii": Function("text.lowerAscii()", cost=6, growth=1),
-    "matches": Function("text.matches(pattern)", cost=8),
+    "matches": Function("text.matches(pattern)"),
     "replace": Function("text.replace(old, new), text.replace(old, new, most)", cost=40, growth=1),
     "reverse": Function("text.reverse()", cost=8, growth=1),
     "split": Function("text.split(separator), text.split(separator, most)", cost=3, growth=32),

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from flow_manager.core.cel_functions import FUNCTIONS, NAMESPACES
-from flow_manager.core.cel_text import ExpressionFault
-from flow_manager.core.cel_tree import unexpected
+from flow_manager.core.cel.functions import FUNCTIONS, NAMESPACES
+from flow_manager.core.cel.text import ExpressionFault
+from flow_manager.core.cel.tree import unexpected
 
 LONGEST_DETAIL: Final = 500
 
@@ -174,7 +174,8 @@ _FAILURES: Final[tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], .
         ("Invalid timezone", lambda _: "this machine knows no such time zone"),
         (r"invalid regular expression: ([^:]*)", lambda found: f"the pattern is not valid: {found[1]}"),
         (r"<string>|index out of range", lambda _: "an index is outside of the text; see size(x)"),
-        ("conversion to double", lambda _: "a format needs a number, and was given a text"),
+        ("unrecognized formatting|end of format", lambda _: "the format is not valid"),
+        ("conversion to double|clause", lambda _: "a format needs a number, and was given something else"),
         ("index [0-9]+ out of range", lambda _: "the format names more values than it is given"),
     )
 )

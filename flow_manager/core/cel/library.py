@@ -5,7 +5,7 @@
   the process dies when none is left.
 - It never frees what it gives to a function of Python.
 - It takes times only as values of variables that are declared as times.
-- Its messages speak of its own insides; `core.cel_words` words them anew.
+- Its messages speak of its own insides; `core.cel.words` words them anew.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any, Final
 from cel_expr_python import cel
 from cel_expr_python.ext import ext_math, ext_strings
 
-from flow_manager.core.cel_edits import KEEP, STEP, Edit, edited, offset_before
-from flow_manager.core.cel_effort import MOST_LOOPS, Fuel
-from flow_manager.core.cel_text import ExpressionFault
-from flow_manager.core.cel_uses import STARTED_AT_NAME
-from flow_manager.core.cel_words import fault_of, wording_of_failure
+from flow_manager.core.cel.edits import KEEP, STEP, Edit, edited, offset_before
+from flow_manager.core.cel.effort import MOST_LOOPS, Fuel
+from flow_manager.core.cel.text import ExpressionFault
+from flow_manager.core.cel.uses import STARTED_AT_NAME
+from flow_manager.core.cel.words import fault_of, wording_of_failure
 
 _TYPES: Final = {
     "execution": cel.Type.DYN,

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Protocol
 
-from flow_manager.core.cel_answers import time_text
-from flow_manager.core.cel_edits import loop_edits
-from flow_manager.core.cel_effort import Effort
-from flow_manager.core.cel_library import Exhausted, Failure, Program, kind_of_name
-from flow_manager.core.cel_uses import STARTED_AT_NAME, Uses
+from flow_manager.core.cel.answers import time_text
+from flow_manager.core.cel.edits import loop_edits
+from flow_manager.core.cel.effort import Effort
+from flow_manager.core.cel.library import Exhausted, Failure, Program, kind_of_name
+from flow_manager.core.cel.uses import STARTED_AT_NAME, Uses
 
 _Wanted = dict[str, "_Wanted | None"]
 """Members by name, with those that are wanted of each; None wants all."""

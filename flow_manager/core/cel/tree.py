@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from flow_manager.core.cel_functions import HAS, LOOPS
-from flow_manager.core.cel_text import ExpressionFault, Token
+from flow_manager.core.cel.functions import HAS, LOOPS
+from flow_manager.core.cel.text import ExpressionFault, Token
 
 MOST_MEMBERS: Final = 40
 """Members and calls in a row; the library gives up before that."""
