@@ -17,6 +17,7 @@ from flow_manager.api.settings import ApiSettings
 from flow_manager.core.definition import Flow
 from flow_manager.core.execution_id import read_execution_id
 from flow_manager.core.report import Report
+from flow_manager.core.routes import routes_of
 from flow_manager.core.view import View
 from flow_manager.ports.backend import Backend
 
@@ -80,7 +81,8 @@ class FlowRoutes:
             warnings = [problem.to_json() for problem in report.warnings]
             refusal.members = {"valid": False, "warnings": warnings, **refusal.members}
             raise refusal
-        return answer({"valid": True, "warnings": [problem.to_json() for problem in report.warnings]})
+        warnings = [problem.to_json() for problem in report.warnings]
+        return answer({"valid": True, "warnings": warnings, **routes_of(report.flow).to_json()})
 
 
 def _answer_start(view: View, preferences: Preferences, *, waited: bool) -> Response:

@@ -12,14 +12,16 @@ from flow_manager.cli.flow_file import FlowFile
 from flow_manager.cli.options import setting_options, settings_from
 from flow_manager.core.document import flow_schema
 from flow_manager.core.graph import dot, mermaid
+from flow_manager.core.routes import RouteReport, routes_of
 
 
 @click.command(short_help="Check a flow and show every problem in it.")
 @flow_file.argument
+@click.option("--routes", "with_routes", is_flag=True, help="Show every way through the flow as well.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, as POST /flow/validate answers.")
 @setting_options("task_modules")
 @click.pass_context
-def validate(ctx: click.Context, /, file: Path, as_json: bool, **options: object) -> None:
+def validate(ctx: click.Context, /, file: Path, with_routes: bool, as_json: bool, **options: object) -> None:
     """Check the flow in FILE (- is standard input) and show every problem, each at its place.
 
     Exits with 2 if there are errors; warnings alone are fine.
@@ -30,13 +32,18 @@ def validate(ctx: click.Context, /, file: Path, as_json: bool, **options: object
         body: dict[str, object] = {"valid": report.is_valid}
         if report.errors:
             body["errors"] = [problem.to_json() for problem in report.errors]
-        output.show_json(body | {"warnings": [problem.to_json() for problem in report.warnings]})
+        body["warnings"] = [problem.to_json() for problem in report.warnings]
+        if report.flow is not None:
+            body |= routes_of(report.flow).to_json()
+        output.show_json(body)
     else:
         show_report(checked)
         if report.flow is not None:
             output.show_text(
                 f"{checked.name} is valid: {report.flow.id}, tasks: {', '.join(report.flow.tasks)}"
             )
+            if with_routes:
+                _show_routes(routes_of(report.flow))
     ctx.exit(ExitCode.OK if report.is_valid else ExitCode.INVALID)
 
 
@@ -66,6 +73,15 @@ def graph(ctx: click.Context, /, file: Path, language: str, **options: object) -
         show_report(checked)
         ctx.exit(ExitCode.INVALID)
     output.show_text(mermaid(flow) if language == "mermaid" else dot(flow))
+
+
+def _show_routes(report: RouteReport) -> None:
+    for number, route in enumerate(report.routes, start=1):
+        output.show_text(f"route {number}: {route}")
+    if report.is_truncated:
+        output.show_text("and more routes, which are not shown")
+    for name in report.unhandled_failures:
+        output.show_text(f"no condition expects that {name} fails: the execution is then failed")
 
 
 def show_report(checked: FlowFile) -> None:
