@@ -16,8 +16,8 @@ from benchmarks.embedded import parse
 from benchmarks.figures import Figure
 from benchmarks.servers import service
 from flow_manager import bootstrap
+from flow_manager.core.attempts import format_time
 from flow_manager.core.events import AttemptEnded, AttemptStarted
-from flow_manager.core.view import format_time
 from flow_manager.engine.native import NativeBackend
 from flow_manager.settings import Settings
 from flow_manager.stores.sqlite.reader import SqliteReader

@@ -27,6 +27,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from flow_manager.api.execution_request import ExecutionRequest
+from flow_manager.core.attempts import Attempt, format_time
 from flow_manager.core.decision import RunAttempt
 from flow_manager.core.definition import Flow, Task
 from flow_manager.core.events import Event
@@ -37,7 +38,6 @@ from flow_manager.core.results import TaskError
 from flow_manager.core.simulation import MockedScript, Simulated, checked, play
 from flow_manager.core.starting import results_to_undo
 from flow_manager.core.values import read_json
-from flow_manager.core.view import Attempt, format_time
 from flow_manager.core.virtual_execution import Answer, VirtualExecution
 from flow_manager.engine.inputs import must_be_plain
 from flow_manager.errors import InvalidRequest, TaskRegistrationError

@@ -12,10 +12,11 @@ from flow_manager import bootstrap
 from flow_manager.cli import output
 from flow_manager.cli.exits import ExitCode
 from flow_manager.cli.options import setting_options, settings_from
+from flow_manager.core.attempts import format_time
 from flow_manager.core.events import Event
 from flow_manager.core.execution_id import read_execution_id
 from flow_manager.core.states import ExecutionStatus, WakeReason
-from flow_manager.core.view import View, format_time
+from flow_manager.core.view import View
 from flow_manager.ports.backend import DEFAULT_LISTED, MOST_LISTED
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -104,16 +104,17 @@ def find_unfit_cases(flow: Flow, at: Path, errors: Findings) -> list[Case]:
     return cases
 
 
-def run_cases(flow: Flow) -> list[CaseResult]:
-    """Run all golden cases of a flow. Raises `InvalidFlow` if one of them cannot be run."""
+def run_cases(flow: Flow, at: Path = ("tests",)) -> list[CaseResult]:
+    """Run all golden cases of a flow, which stand at this place of its document. Raises `InvalidFlow`
+    if one of them cannot be run."""
     errors = Findings()
-    cases = find_unfit_cases(flow, ("tests",), errors)
+    cases = find_unfit_cases(flow, at, errors)
     if errors:
-        problems = errors.problems({"tests": list(flow.cases)})
+        problems = errors.problems(None)
         raise InvalidFlow(
             f"the golden cases of flow {flow.id!r} cannot be run: {problems[0].detail}", problems
         )
-    return [_run(flow, case, index) for index, case in enumerate(cases)]
+    return [_run(flow, case, (*at, index)) for index, case in enumerate(cases)]
 
 
 def coverage_of(flow: Flow, results: Sequence[CaseResult]) -> Coverage:
@@ -125,12 +126,12 @@ def coverage_of(flow: Flow, results: Sequence[CaseResult]) -> Coverage:
     )
 
 
-def _run(flow: Flow, case: Case, index: int) -> CaseResult:
+def _run(flow: Flow, case: Case, at: Path) -> CaseResult:
     try:
         simulated = simulate(flow, case)
     except InvalidRequest as error:
         problems = [
-            Problem(f"#/tests/{index}{problem.pointer[1:]}", problem.code, problem.detail)
+            Problem(pointer_to(at) + problem.pointer[1:], problem.code, problem.detail)
             for problem in error.problems
         ]
         raise InvalidFlow(f"the case {case.name!r} cannot be run: {error}", problems) from error

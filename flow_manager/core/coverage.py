@@ -1,15 +1,16 @@
-"""Coverage: which ways of a flow executions have taken, of those that its conditions have."""
+"""Coverage: which ways of a flow executions have taken, of those that its conditions can choose."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Final, NamedTuple, get_args
+from typing import Any, Final, NamedTuple
 
-from flow_manager.core.conditions import ConditionEvaluator
-from flow_manager.core.definition import Flow, Outcome
+from flow_manager.core.definition import Flow
 from flow_manager.core.events import Event, Routed
+from flow_manager.core.ways import ways_out
 
-_OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
+_SURE: Final = frozenset({"transform", "wait"})
+"""Task types that succeed, unless their input is wrong; nothing that is mocked makes them fail."""
 
 
 class Edge(NamedTuple):
@@ -24,29 +25,19 @@ class Edge(NamedTuple):
     def to_json(self) -> dict[str, Any]:
         return self._asdict()
 
+    def __str__(self) -> str:
+        return f"{self.task} -({self.condition}{'' if self.matched else ' does not match'})-> {self.to}"
+
 
 def edges_of(flow: Flow, path: str = "") -> Iterator[Edge]:
     """The ways that the conditions of a flow, and of its children, can choose."""
-    for name, task in flow.tasks.items():
-        yield from _edges_from(flow, name, path)
+    for task in flow.tasks.values():
+        for way in ways_out(flow, task):
+            is_possible = task.type not in _SURE or "success" in way.outcomes
+            if way.condition is not None and is_possible:
+                yield Edge(path + task.name, way.condition.name, way.is_match, way.target)
         if task.child is not None:
-            yield from edges_of(task.child, f"{path}{name}/")
-
-
-def _edges_from(flow: Flow, name: str, path: str) -> Iterator[Edge]:
-    """The first condition that matches chooses, so each one only sees the outcomes left to it."""
-    conditions = flow.conditions_from.get(name, ())
-    evaluator = ConditionEvaluator()
-    left: set[Outcome] = {"success"} if flow.tasks[name].optional else set(_OUTCOMES)
-    for condition in conditions:
-        matched = {outcome for outcome in left if evaluator.expects(condition, outcome)}
-        if matched:
-            yield Edge(path + name, condition.name, True, condition.target_task_success)
-        if condition.when is None:
-            left -= matched
-    if conditions and left:
-        last = conditions[-1]
-        yield Edge(path + name, last.name, False, last.target_task_failure)
+            yield from edges_of(task.child, f"{path}{task.name}/")
 
 
 def taken(events: Iterable[Event], path: str = "") -> Iterator[Edge]:

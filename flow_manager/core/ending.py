@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
+from flow_manager.core.attempts import Attempt
 from flow_manager.core.decision import DecideAgain, Decision, Finish
 from flow_manager.core.definition import Flow
 from flow_manager.core.events import ExecutionEnded, ExecutionEnding
@@ -13,7 +14,7 @@ from flow_manager.core.expressions import ExpressionError
 from flow_manager.core.results import TaskError
 from flow_manager.core.scope import scope_of
 from flow_manager.core.states import ExecutionStatus
-from flow_manager.core.view import Attempt, View
+from flow_manager.core.view import View
 
 
 def complete(flow: Flow, view: View, now: datetime) -> Decision:

@@ -118,6 +118,10 @@ class _Part:
     cost: int
     below: dict[str, dict[str | int, _Part]] = field(default_factory=dict)
 
+    @property
+    def holds_default(self) -> bool:
+        return isinstance(self.schema, dict) and "default" in self.schema
+
     def get(self, keyword: str) -> Any:
         return self.schema.get(keyword) if isinstance(self.schema, dict) else None
 
@@ -339,9 +343,10 @@ class _Reading:
             self._add((*part.path, "$schema"), "unsupported-schema", f"the only dialect is {DIALECT}")
         if part.path and part.get("$id") is not None:
             self._add((*part.path, "$id"), "external-ref", "only the whole schema has an $id; use $anchor")
-        for anchor in (part.get("$anchor"), part.get("$dynamicAnchor")):
-            if isinstance(anchor, str):
-                self._targets.setdefault(anchor, part)
+        for keyword in ("$anchor", "$dynamicAnchor"):
+            anchor = part.get(keyword)
+            if isinstance(anchor, str) and self._targets.setdefault(anchor, part) is not part:
+                self._add((*part.path, keyword), "schema", "another schema has this anchor")
 
     def _check_patterns(self, part: _Part) -> None:
         patterns: dict[Any, Path] = {part.get("pattern"): (*part.path, "pattern")}
@@ -371,7 +376,7 @@ class _Reading:
             reference = part.get(keyword)
             if not isinstance(reference, str):
                 continue
-            target = self._targets.get(unquote(reference[1:]))
+            target = self._targets.get(unquote(reference[1:]) if reference[1:2] == "/" else reference[1:])
             if not reference.startswith("#"):
                 detail = "a reference starts with # and stays within the schema: nothing is fetched"
                 self._add((*part.path, keyword), "external-ref", detail)
@@ -487,6 +492,8 @@ def _checked(schema: Any) -> tuple[Schema | None, list[SchemaFault]]:
         made = Schema(document, whole, reading.sizes)
     except _Unusable as unusable:
         return None, [*reading.faults, unusable.fault]
+    except jsonschema_rs.ValidationError as error:  # the library has the last word
+        return None, [SchemaFault((), "schema", error.message[:_MOST_DETAIL])]
     faults = list(made.bad_defaults())
     return (None if faults else made), faults
 
@@ -531,13 +538,13 @@ class _Defaults:
 
     def __init__(self, whole: _Part, parts: Iterable[_Part]) -> None:
         places = _Places(_SURE, _Part.demands)
-        self.holding = [part for part in parts if isinstance(part.schema, dict) and "default" in part.schema]
+        self.holding = [part for part in parts if part.holds_default]
         self.starts = {part: places.start(part) for part in [whole, *self.holding]}
         self.at: dict[_Place, dict[str, bytes]] = {}
         for place in places.known.values() if self.holding else ():
             named = {step: below for step, below in place.below.items() if isinstance(step, str)}
             for step, below in named.items():
-                held = [part.schema["default"] for part in below.asked if part in self.holding]
+                held = [part.schema["default"] for part in below.asked if part.holds_default]
                 if held:
                     self.at.setdefault(place, {})[step] = orjson.dumps({step: held[0]})
         self.leading = _leading_to(self.at, places.known.values())

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from flow_manager.core.attempts import Attempt
 from flow_manager.core.definition import Flow
-from flow_manager.core.view import Attempt, View
+from flow_manager.core.view import View
 
 
 class Results(Mapping[str, dict[str, Any]]):

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from flow_manager.core.attempts import format_time
 from flow_manager.core.coverage import Edge, edges_of, taken
 from flow_manager.core.decision import RunAttempt
 from flow_manager.core.definition import Flow, Task
@@ -21,7 +22,7 @@ from flow_manager.core.mocks import Mock, Simulation
 from flow_manager.core.plain import pointer_to
 from flow_manager.core.results import TaskError
 from flow_manager.core.schemas import Schema
-from flow_manager.core.view import View, format_time
+from flow_manager.core.view import View
 from flow_manager.core.virtual_engine import VirtualEngine
 from flow_manager.core.virtual_execution import NO_TIME, Answer, Script, VirtualExecution
 from flow_manager.errors import InvalidRequest, Problem
@@ -135,6 +136,11 @@ class Simulated:
     def taken(self) -> set[Edge]:
         return {edge for each in self.executions for edge in taken(each.events, each.path)}
 
+    @property
+    def waiting(self) -> list[dict[str, Any]]:
+        """What it waits for, and what the executions below it wait for."""
+        return [_waiting(each) for each in self.executions if each.wake is not None]
+
     def to_json(self, *, history: bool = False) -> dict[str, Any]:
         """The answer of a simulation; with every event, if asked for."""
         view = self.view
@@ -153,9 +159,8 @@ class Simulated:
             "exercised": [edge.to_json() for edge in self.exercised],
             "not_exercised": [edge.to_json() for edge in self.not_exercised],
         }
-        waiting = [_waiting(each) for each in self.executions if each.wake is not None]
-        if waiting:
-            body["waiting"] = waiting
+        if self.waiting:
+            body["waiting"] = self.waiting
         if self.stopped:
             body["stopped"] = self.stopped
         if history:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
+from flow_manager.core.attempts import Attempt
 from flow_manager.core.children import MOST_DEPTH, ChildStart
 from flow_manager.core.decision import NOTHING, Circumstances, DecideAgain, Decision, Park, RunAttempt
 from flow_manager.core.definition import Flow, Outcome, Task
@@ -34,7 +35,7 @@ from flow_manager.core.steps import (
     deadline,
     first_misfit,
 )
-from flow_manager.core.view import Attempt, View
+from flow_manager.core.view import View
 
 MOST_EVENTS: Final = 50_000
 """Events of one execution, after which it starts nothing more but what undoes what was done."""

@@ -47,6 +47,8 @@ from flow_manager.core.virtual_time import VirtualTime
 
 MOST_STEPS: Final = 10_000
 """Steps of an execution and its children together, after which they are left as they are."""
+MOST_EVENTS: Final = 100_000
+"""Events of all their histories together."""
 MOST_BYTES: Final = 16 << 20
 """Bytes of JSON that all their results together may have."""
 MOST_TIME: Final = timedelta(days=36_600)
@@ -87,6 +89,7 @@ class VirtualEngine:
         self._time = VirtualTime(now)
         self._latest = now + MOST_TIME
         self._steps = 0
+        self._events = 0
         self._bytes = 0
 
     @property
@@ -155,8 +158,9 @@ class VirtualEngine:
         self._steps += 1
         if self._steps > MOST_STEPS:
             raise _BoundReached(f"the executions have had all the {MOST_STEPS} steps that they may have")
+        if self._events > MOST_EVENTS:
+            raise _BoundReached(f"their histories together have more than {MOST_EVENTS} events")
         plan, children = Plan(), None
-        before = execution.view.last_seq
         while True:
             given = Circumstances(
                 self.now,
@@ -170,13 +174,13 @@ class VirtualEngine:
             if not isinstance(action, LookAtChildren):
                 break
             children = execution.look(action.run, action.attempt)
-        assert execution.view.last_seq == before + len(plan.events)
         self._record(execution, plan)
         return action
 
     def _record(self, execution: VirtualExecution, plan: Plan) -> None:
         """What the transaction of a step does."""
         execution.events += plan.events
+        self._events += len(plan.events)
         for event in plan.events:
             if isinstance(event, SignalReceived | ExecutionEnding) and event.number:
                 execution.mail = [mail for mail in execution.mail if mail.number != event.number]
@@ -203,7 +207,7 @@ class VirtualEngine:
             execution.view = View.fold(execution.view.execution_id, execution.events)
             return True
         answer = self._script.attempt(execution, action)
-        ended = self._ended(execution, action.task, self._in_time(execution, action.task, answer))
+        ended = execution.ended_by(self._in_time(execution, action.task, answer), self.now)
         if ended.at > self.now:
             self._plan_turn(execution, ended.at, partial(self._finish, execution, ended))
             return False
@@ -219,12 +223,6 @@ class VirtualEngine:
             return answer
         message = f"the attempt did not end within {min(bounds).total_seconds():g} s"
         return Answer("timeout", message, None, TaskError("task.timeout", message), min(bounds))
-
-    def _ended(self, execution: VirtualExecution, task: Task, answer: Answer) -> AttemptEnded:
-        view, at = execution.view, self.now + answer.duration
-        return AttemptEnded(
-            at, task.name, view.run, view.attempt, answer.outcome, answer.message, answer.data, answer.error
-        )
 
     def _note(self, execution: VirtualExecution, ended: AttemptEnded) -> None:
         self._weigh(ended)
@@ -246,7 +244,7 @@ class VirtualEngine:
             return
         if wait.kind == "children":
             execution.stood_in.add((started.run, started.attempt))
-            act = partial(self._stand_in, execution, self._ended(execution, task, answer))
+            act = partial(self._stand_in, execution, execution.ended_by(answer, self.now))
         elif answer.outcome != "success":
             return  # nobody sends it, and the attempt waits as long as it may
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -11,7 +11,7 @@ import msgspec
 from flow_manager.core.children import ChildEnd, Children
 from flow_manager.core.decision import RunAttempt
 from flow_manager.core.definition import Flow, Outcome, Task
-from flow_manager.core.events import Event, ExecutionEnded, Wait
+from flow_manager.core.events import AttemptEnded, Event, ExecutionEnded, Wait
 from flow_manager.core.mail import Mail
 from flow_manager.core.results import TaskError
 from flow_manager.core.states import ExecutionStatus, Wake
@@ -74,6 +74,12 @@ class VirtualExecution:
     def record(self, event: Event) -> None:
         self.view.apply(event)
         self.events.append(event)
+
+    def ended_by(self, answer: Answer, started_at: datetime) -> AttemptEnded:
+        """The end of the open attempt."""
+        view, at = self.view, started_at + answer.duration
+        what = (answer.outcome, answer.message, answer.data, answer.error)
+        return AttemptEnded(at, view.task, view.run, view.attempt, *what)
 
     def waits_in(self, run: int, attempt: int) -> bool:
         """Whether this attempt is open and waits."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from flow_manager.core.attempts import format_time
 from flow_manager.core.children import ChildEnd, Children, ToChildren
 from flow_manager.core.decision import Circumstances, DecideAgain, Decision, LookAtChildren, Park
 from flow_manager.core.definition import Flow, Outcome
@@ -16,7 +17,7 @@ from flow_manager.core.starting import children_at, first, input_of, inputs_of_i
 from flow_manager.core.states import FAR_AWAY, ExecutionStatus, Wake, WakeReason
 from flow_manager.core.steps import ForEachInput
 from flow_manager.core.values import find_fault
-from flow_manager.core.view import View, format_time
+from flow_manager.core.view import View
 
 MOST_RESULT: Final = 256 << 10
 """Bytes of JSON that the results of all children may have together."""

@@ -34,7 +34,7 @@ def ways_out(flow: Flow, task: Task) -> Iterator[Way]:
     """The first condition that matches chooses, so each one only sees the outcomes left to it; one that
     has a `when` may leave its own outcomes to the next."""
     conditions = flow.conditions_from.get(task.name, ())
-    left = {"success"} if task.optional else set(OUTCOMES)
+    left: set[Outcome] = {"success"} if task.optional else set(OUTCOMES)
     if task.type in LAST_STEPS:
         end: Outcome = "success" if task.type == "succeed" else "failure"
         yield Way(task.name, END, None, frozenset({end}), is_match=False)

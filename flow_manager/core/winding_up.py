@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from flow_manager.core.attempts import Attempt
 from flow_manager.core.children import ToChildren
 from flow_manager.core.decision import (
     Circumstances,
@@ -30,7 +31,7 @@ from flow_manager.core.events import (
 from flow_manager.core.results import TaskError
 from flow_manager.core.starting import start_attempt
 from flow_manager.core.states import FAR_AWAY, ExecutionStatus, Wake, WakeReason
-from flow_manager.core.view import Attempt, Phase, View
+from flow_manager.core.view import Phase, View
 
 CANCELLED: Final = "execution.cancelled"
 COMPENSATED: Final = "execution.compensated"

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from flow_manager.core.children import Children
-from flow_manager.core.decide import deadline_of, next_action
+from flow_manager.core.decide import next_action
 from flow_manager.core.decision import (
     WORKER_DIED,
     Action,
@@ -33,15 +33,14 @@ from flow_manager.core.events import (
 )
 from flow_manager.core.mail import Mail
 from flow_manager.core.results import TaskError
-from flow_manager.core.starting import results_to_undo
 from flow_manager.core.states import Wake, WakeReason
 from flow_manager.core.view import View
-from flow_manager.engine.recording import step_of, view_of
+from flow_manager.engine.recording import order_of, step_of, view_of
 from flow_manager.engine.secrets import Secrets
 from flow_manager.errors import MailUnread, StoreFull
 from flow_manager.ports.clock import Clock
 from flow_manager.ports.store import Claim, Store
-from flow_manager.ports.worker import AttemptOrder, AttemptResult, Worker
+from flow_manager.ports.worker import AttemptResult, Worker
 
 log = logging.getLogger(__name__)
 
@@ -204,7 +203,7 @@ class ClaimedExecution:
             return await self._leave_open()
         self._is_attempting = True
         try:
-            result = await self._around.worker.run(self._order(action))
+            result = await self._around.worker.run(order_of(self.flow, self.view, action, self._around.clock))
         except asyncio.CancelledError:
             if self._is_released:
                 self._loss = Loss("the service stopped before the attempt had ended", blame=False)
@@ -274,29 +273,6 @@ class ClaimedExecution:
     def _note(self, event: Event) -> None:
         self._noted.append(event)
         self.view.apply(event)
-
-    def _order(self, action: RunAttempt) -> AttemptOrder:
-        view, task = self.view, action.task
-        timeout = None if task.timeout is None else task.timeout.total_seconds()
-        silence = None if task.heartbeat_timeout is None else task.heartbeat_timeout.total_seconds()
-        time_left, deadline = None, deadline_of(self.flow, view)
-        if deadline is not None:
-            time_left = max(0.0, (deadline - self._around.clock.now()).total_seconds())
-        return AttemptOrder(
-            view.execution_id,
-            view.flow_id,
-            task.name,
-            task.type,
-            view.run,
-            view.attempt,
-            view.input,
-            action.input,
-            results_to_undo(view, action.undoes) if action.undoes else view.results,
-            timeout,
-            time_left,
-            silence,
-            view.is_isolated,
-        )
 
     # -- recording
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Final, Generic, TypeVar
 
+from flow_manager.core.definition import Flow
+from flow_manager.core.parser import FlowParser
+from flow_manager.ports.store import Claimed
+
 Value = TypeVar("Value")
 
 MOST_BYTES: Final = 16 << 20
@@ -33,3 +37,19 @@ class DigestCache(Generic[Value]):
         while self._bytes > self._most_bytes and len(self._kept) > 1:
             _, (_, freed) = self._kept.popitem(last=False)
             self._bytes -= freed
+
+
+class StoredFlows:
+    """The flows of claimed executions, each parsed once as long as it is remembered."""
+
+    def __init__(self) -> None:
+        self._parsed: DigestCache[Flow] = DigestCache()
+        self._parser = FlowParser()
+
+    def of(self, claimed: Claimed) -> Flow:
+        """Raises `InvalidFlow`, and what reading JSON raises, for a definition that is damaged."""
+        flow = self._parsed.get(claimed.digest)
+        if flow is None:
+            flow = self._parser.parse(claimed.definition)
+            self._parsed.put(claimed.digest, flow, len(claimed.definition))
+        return flow

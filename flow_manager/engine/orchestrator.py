@@ -17,12 +17,12 @@ from flow_manager.core.decide import next_action
 from flow_manager.core.decision import WORKER_DIED, Action, Circumstances, LookAtChildren, Loss, Park, Plan
 from flow_manager.core.definition import Flow
 from flow_manager.core.events import Event, ExecutionStarted
-from flow_manager.core.parser import FlowParser
 from flow_manager.core.states import FOR_AN_OPERATOR, Wake, WakeReason
 from flow_manager.core.view import View
 from flow_manager.engine.admission import Admission, EngineLimits
+from flow_manager.engine.drain import Drain
 from flow_manager.engine.execution import ClaimedExecution
-from flow_manager.engine.flows import DigestCache
+from flow_manager.engine.flows import StoredFlows
 from flow_manager.engine.poller import Poller
 from flow_manager.engine.recording import children_of, view_of, wake_of
 from flow_manager.engine.rescuer import Rescuer
@@ -43,10 +43,6 @@ from flow_manager.ports.worker import Worker
 log = logging.getLogger(__name__)
 
 IN_DOUBT: Final = Loss("whether the result was stored was not known", blame=False)
-CLAIM_PATIENCE: Final = 1.0
-"""Seconds that a drain waits for claims that are on their way."""
-RELEASE_PATIENCE: Final = 1.5
-"""Seconds for writing down what a drain releases."""
 
 
 class FlowOrchestrator:
@@ -70,8 +66,7 @@ class FlowOrchestrator:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._driven: dict[str, ClaimedExecution] = {}
         self._waiters = Waiters()
-        self._flows: DigestCache[Flow] = DigestCache()
-        self._parser = FlowParser()
+        self._flows = StoredFlows()
         self.poller = Poller(
             store, clock, self._admission, self._running.__len__, self._take_up, self._note_failure
         )
@@ -300,7 +295,7 @@ class FlowOrchestrator:
     async def _resume(self, claimed: Claimed) -> None:
         claim = claimed.claim
         try:
-            flow = self._flow(claimed)
+            flow = self._flows.of(claimed)
             view = view_of(claimed)
         except Exception as error:  # the edge of what is stored: damage has every form
             log.error("what is stored of execution %s cannot be read: %s", claim.execution_id, error)
@@ -311,13 +306,6 @@ class FlowOrchestrator:
         execution = ClaimedExecution(flow, view, claim, self, loss)
         await self._drive(execution.with_mail(claimed.mail, claimed.newest_mail), None)
 
-    def _flow(self, claimed: Claimed) -> Flow:
-        flow = self._flows.get(claimed.digest)
-        if flow is None:
-            flow = self._parser.parse(claimed.definition)
-            self._flows.put(claimed.digest, flow, len(claimed.definition))
-        return flow
-
     # -- stopping
 
     async def drain(self, grace: timedelta, hurry: asyncio.Event) -> None:
@@ -325,24 +313,5 @@ class FlowOrchestrator:
         and record their results; then release the rest without spending an attempt."""
         self._draining = True
         self.poller.stop()
-        for loop in self._loops[1:]:
-            loop.cancel()
-        hurried = asyncio.ensure_future(hurry.wait())
-        deadline = self.clock.monotonic() + grace.total_seconds()
-        # A claim that is on its way is waited for, so that it can be given back.
-        if self._loops:
-            await asyncio.wait(
-                (self._loops[0], hurried), timeout=CLAIM_PATIENCE, return_when=asyncio.FIRST_COMPLETED
-            )
-            self._loops[0].cancel()
-        while self._running and not hurried.done() and self.clock.monotonic() < deadline:
-            left = max(0.0, deadline - self.clock.monotonic())
-            everything = asyncio.ensure_future(asyncio.wait(list(self._running.values())))
-            await asyncio.wait((everything, hurried), timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            everything.cancel()
-        hurried.cancel()
-        for execution in list(self._driven.values()):
-            execution.release()
-        if self._running:
-            await asyncio.wait(list(self._running.values()), timeout=RELEASE_PATIENCE)
+        await Drain(self.clock, self._running, self._driven, self._loops).run(grace, hurry)
         self._waiters.all_left()

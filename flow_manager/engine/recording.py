@@ -1,4 +1,4 @@
-"""Recording: what a step writes, as the store takes it."""
+"""Between the core and the ports: a step as the store takes it, an attempt as a worker takes it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ from typing import Any
 from uuid_utils import uuid7
 
 from flow_manager.core.children import ChildStart, ParentLink
-from flow_manager.core.decision import Action, Finish, Park, Plan
+from flow_manager.core.decide import deadline_of
+from flow_manager.core.decision import Action, Finish, Park, Plan, RunAttempt
+from flow_manager.core.definition import Flow
 from flow_manager.core.events import ExecutionStarted, decode_event
+from flow_manager.core.starting import results_to_undo
 from flow_manager.core.states import ExecutionStatus, Wake, WakeReason
 from flow_manager.core.view import View
+from flow_manager.ports.clock import Clock
 from flow_manager.ports.store import Claim, Claimed, NewExecution, Step
+from flow_manager.ports.worker import AttemptOrder
 
 
 def step_of(claim: Claim, view: View, plan: Plan, action: Action, now: datetime, newest_mail: int) -> Step:
@@ -34,6 +39,29 @@ def step_of(claim: Claim, view: View, plan: Plan, action: Action, now: datetime,
         view.parent,
         children_of(view, plan.children, now),
         plan.to_children,
+    )
+
+
+def order_of(flow: Flow, view: View, action: RunAttempt, clock: Clock) -> AttemptOrder:
+    """What a worker is to run."""
+    task = action.task
+    time_left, deadline = None, deadline_of(flow, view)
+    if deadline is not None:
+        time_left = max(0.0, (deadline - clock.now()).total_seconds())
+    return AttemptOrder(
+        view.execution_id,
+        view.flow_id,
+        task.name,
+        task.type,
+        view.run,
+        view.attempt,
+        view.input,
+        action.input,
+        results_to_undo(view, action.undoes) if action.undoes else view.results,
+        None if task.timeout is None else task.timeout.total_seconds(),
+        time_left,
+        None if task.heartbeat_timeout is None else task.heartbeat_timeout.total_seconds(),
+        view.is_isolated,
     )
 
 

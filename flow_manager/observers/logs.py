@@ -14,6 +14,7 @@ from typing import Any, Final, TextIO
 
 import orjson
 
+from flow_manager.core.attempts import format_time
 from flow_manager.core.events import (
     AttemptCancelled,
     AttemptEnded,
@@ -30,7 +31,7 @@ from flow_manager.core.events import (
     SignalReceived,
     TaskSkipped,
 )
-from flow_manager.core.view import View, format_time
+from flow_manager.core.view import View
 
 Line = tuple[str, dict[str, Any]]
 """A sentence, and the fields that a machine reads beside it."""

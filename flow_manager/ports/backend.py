@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
+from flow_manager.core.attempts import format_time
 from flow_manager.core.definition import Flow
 from flow_manager.core.events import Event
 from flow_manager.core.report import Report
 from flow_manager.core.states import ExecutionStatus
-from flow_manager.core.view import View, format_time
+from flow_manager.core.view import View
 
 DEFAULT_LISTED: Final = 50
 """Executions in a list whose length nobody asked for."""

@@ -7,11 +7,11 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from flow_manager.core.attempts import Attempt
 from flow_manager.core.definition import Outcome
 from flow_manager.core.plain import pointer_to
 from flow_manager.core.results import TaskError
 from flow_manager.core.schemas import Schema
-from flow_manager.core.view import Attempt
 
 MOST_MISFITS: Final = 10
 """Places of a result that are named when it does not fit."""

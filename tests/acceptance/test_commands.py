@@ -1,8 +1,10 @@
-"""The commands of the README and the tutorial, typed as they are written, in a clean copy of the tree.
+"""The commands of the README, the tutorial and the how-to pages, typed as they are written, in a clean
+copy of the tree.
 
 Blocks of ```bash are commands, run in the order of the page. A line that names a file ("`my_tasks.py`:")
 before a block of ```python or ```json makes the block that file. A block of ```text is what the commands
-above it show on a terminal; `...` stands for anything. `EXECUTION_ID` is the id that was shown last.
+above it show on a terminal; `...` stands for anything. `EXECUTION_ID` is the id that was shown last,
+`TOKEN` the token of an approval. Port 5000 is that of the service, 8099 that of another one.
 """
 
 from __future__ import annotations
@@ -26,7 +28,14 @@ import pytest
 
 from tests.support.service import ROOT, free_port, wait_for
 
-PAGES: Final = ["README.md", *sorted(str(page.relative_to(ROOT)) for page in ROOT.glob("docs/tutorial/*.md"))]
+PAGES: Final = [
+    "README.md",
+    *(
+        str(page.relative_to(ROOT))
+        for folder in ("tutorial", "howto")
+        for page in sorted((ROOT / "docs" / folder).glob("*.md"))
+    ),
+]
 NOT_TYPED: Final = {
     "pip install -r requirements.txt": "needs the package index, and installs what runs this test",
 }
@@ -40,6 +49,7 @@ SCREEN: Final = {"COLUMNS": "160", "LINES": "50"}
 BLOCK: Final = re.compile(r"^```(bash|text|python|json)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE_NAME: Final = re.compile(r"`([\w.]+)`:\n+\Z")
 UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+TOKEN: Final = re.compile(r"/v1/approvals/([0-9a-f.-]+)")
 COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -62,8 +72,8 @@ class Reader:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.shown = ""
-        self._last_id = ""
-        self._port = free_port()
+        self._last_id = self._last_token = ""
+        self._port, self._elsewhere = free_port(), free_port()
         self._server: subprocess.Popen[bytes] | None = None
         self._code = 0
         self._environment = {
@@ -83,7 +93,8 @@ class Reader:
         self.is_content()
         if block.kind != "bash":
             assert block.file, f"nothing says which file this is:\n{block.text}"
-            (self.folder / block.file).write_text(block.text, encoding="utf-8")
+            text = block.text.replace("8099", str(self._elsewhere))
+            (self.folder / block.file).write_text(text, encoding="utf-8")
         else:
             self._type(block.text)
 
@@ -104,9 +115,11 @@ class Reader:
             self._serve(commands)
             return
         commands = commands.replace("localhost:5000", f"localhost:{self._port}")
-        commands = commands.replace("EXECUTION_ID", self._last_id)
+        commands = commands.replace("8099", str(self._elsewhere))
+        commands = commands.replace("EXECUTION_ID", self._last_id).replace("TOKEN", self._last_token)
         self._code, self.shown = on_a_terminal(commands, self.folder, self._environment)
         self._last_id = [self._last_id, *UUID.findall(self.shown)][-1]
+        self._last_token = [self._last_token, *TOKEN.findall(self.shown)][-1]
 
     def _serve(self, command: str) -> None:
         """In a terminal of its own, where the one before was stopped by Ctrl-C."""

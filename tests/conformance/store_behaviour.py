@@ -5,25 +5,43 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import msgspec
 import pytest
 
-from flow_manager.core.events import AttemptStarted, Event, decode_event
+from flow_manager.core.children import ChildEnd, Children, ToChildren
+from flow_manager.core.events import AttemptStarted, Event, ExecutionEnding, decode_event
+from flow_manager.core.mail import Mail, MailKind
+from flow_manager.core.results import TaskError
 from flow_manager.core.states import ExecutionStatus, Wake, WakeReason
-from flow_manager.errors import ExecutionUnknown, ShuttingDown, StaleClaim, StoreDamaged, StoreError
-from flow_manager.ports.store import Claim, Claimed, Store
+from flow_manager.errors import (
+    ApprovalOver,
+    ExecutionOver,
+    ExecutionUnknown,
+    MailUnread,
+    ShuttingDown,
+    StaleClaim,
+    StoreDamaged,
+    StoreError,
+    TooMuchMail,
+)
+from flow_manager.ports.store import Claim, Claimed, NewExecution, NewMail, Step, Store
 from tests.support.executions import (
     DEFINITION,
     NOW,
+    cancel,
+    child_of,
     claimed,
     due,
+    for_children,
+    for_signal,
     last_events,
     last_step,
+    mail_to,
     new_execution,
     next_events,
     started,
@@ -43,6 +61,9 @@ VIOLATIONS = (
     "history.leftover",
 )
 DAMAGES = ("bad_utf8", "truncated", "unknown_type", "not_a_number", "another_number", "row_missing")
+MOST_SIGNALS = 2_000
+NOBODY = [str(uuid4()), "", "nonsense", "\x00", "\ud800", "x" * 10_000]
+LATER = NOW + timedelta(hours=1)
 
 
 class StoreBehaviour(ABC):
@@ -447,7 +468,7 @@ class StoreBehaviour(ABC):
 
         self.run(scenario)
 
-    @pytest.mark.parametrize("execution_id", [str(uuid4()), "", "nonsense", "\x00", "\ud800", "x" * 10_000])
+    @pytest.mark.parametrize("execution_id", NOBODY)
     def test_an_execution_that_is_not_there_is_unknown(self, execution_id: str) -> None:
         async def scenario(store: Store) -> None:
             with pytest.raises(ExecutionUnknown):
@@ -481,6 +502,697 @@ class StoreBehaviour(ABC):
 
         assert (guilty, code) in found
         assert {execution_id for execution_id, _ in found} == {guilty}
+
+    # -- mail
+
+    @pytest.mark.parametrize("execution_id", NOBODY)
+    def test_nothing_can_be_sent_to_an_execution_that_is_not_there(self, execution_id: str) -> None:
+        async def scenario(store: Store) -> None:
+            with pytest.raises(ExecutionUnknown):
+                await store.send(mail_to(execution_id))
+
+            assert list(store.violations()) == []
+
+        self.run(scenario)
+
+    @pytest.mark.parametrize("kind", ["signal", "cancel", "answer"])
+    def test_nothing_can_be_sent_to_an_execution_that_has_ended(self, kind: MailKind) -> None:
+        async def scenario(store: Store) -> None:
+            claim = await store.start(new_execution())
+            await store.commit(last_step(claim, 2))
+
+            with pytest.raises(ExecutionOver):
+                await store.send(mail_to(claim.execution_id, kind))
+
+            assert store.describe(claim.execution_id).is_ended
+            assert (store.open_executions(), list(store.violations())) == (0, [])
+
+        self.run(scenario)
+
+    @pytest.mark.parametrize(
+        ("before", "kind", "name", "after"),
+        [
+            (for_signal("paid"), "signal", "paid", due()),
+            (for_signal("paid", due(5).due_at), "signal", "paid", due()),
+            (for_signal("paid", due(-5).due_at), "signal", "paid", due(-5)),
+            (for_signal("paid"), "signal", "sent", for_signal("paid")),
+            (for_signal("paid"), "signal", "", for_signal("paid")),
+            (for_signal("paid"), "cancel", "", due()),
+            (for_signal("approval/1/1"), "answer", "approval/1/1", due()),
+            (due(60), "signal", "paid", due(60)),
+            (due(60), "cancel", "paid", due()),
+            (due(-60), "cancel", "", due(-60)),
+            (for_children(), "signal", "first", for_children()),
+            (for_children(), "cancel", "", due()),
+            (Wake(WakeReason.CODE, NOW, "paid"), "signal", "paid", Wake(WakeReason.CODE, NOW, "paid")),
+            (Wake(WakeReason.CODE, NOW, "paid"), "cancel", "", due()),
+            (Wake(WakeReason.QUARANTINE, NOW), "signal", "paid", Wake(WakeReason.QUARANTINE, NOW)),
+            (Wake(WakeReason.QUARANTINE, NOW), "cancel", "", due()),
+            (Wake(WakeReason.REPAIR, NOW, "gone"), "signal", "paid", Wake(WakeReason.REPAIR, NOW, "gone")),
+            (Wake(WakeReason.REPAIR, NOW, "gone"), "cancel", "", Wake(WakeReason.REPAIR, NOW, "gone")),
+            (claimed(), "signal", "paid", claimed()),
+            (claimed(), "cancel", "", claimed()),
+        ],
+    )
+    def test_whoever_waits_for_what_is_sent_is_due_at_once_and_nobody_else(
+        self, before: Wake, kind: MailKind, name: str, after: Wake
+    ) -> None:
+        async def scenario(store: Store) -> None:
+            waiting = await store.start(new_execution(before))
+            other = await store.start(new_execution(before))
+
+            await store.send(mail_to(waiting.execution_id, kind, name))
+
+            found = store.describe(waiting.execution_id).wake
+            assert found is not None
+            assert (found.reason, found.due_at) == (after.reason, after.due_at)
+            assert store.describe(other.execution_id).wake == before
+            assert list(store.violations()) == []
+
+        self.run(scenario)
+
+    def test_what_was_sent_comes_with_the_claim_in_its_order(self) -> None:
+        async def scenario(store: Store) -> None:
+            claim = await store.start(new_execution(for_signal("paid")))
+            payloads: list[Any] = [None, 7, "\u00e9", [1.5, {"a": None}], {"deep": {"er": []}}, "", False]
+            for number, payload in enumerate(payloads):
+                await store.send(mail_to(claim.execution_id, "signal", "paid", payload, "shop", number))
+
+            (taken,) = await store.claim_due(LATER, 10)
+
+            assert list(taken.mail) == [
+                Mail(number + 1, due(number).due_at, "signal", "paid", payload, "shop")
+                for number, payload in enumerate(payloads)
+            ]
+            assert taken.newest_mail == len(payloads)
+
+        self.run(scenario)
+
+    def test_the_words_of_a_sender_may_be_anything(self) -> None:
+        async def scenario(store: Store) -> None:
+            claim = await store.start(new_execution(for_signal("paid")))
+
+            await store.send(cancel(claim.execution_id, "half a pair: \ud800"))
+            await store.send(mail_to(claim.execution_id, by="half a pair: \ud800"))
+
+            (taken,) = await store.claim_due(NOW, 10)
+            reason, sender = taken.mail
+            assert reason.name.startswith("half a pair: ")
+            assert sender.by.startswith("half a pair: ")
+
+        self.run(scenario)
+
+    @pytest.mark.parametrize(
+        "wake",
+        [
+            due(60),
+            for_signal("sent"),
+            for_children(),
+            Wake(WakeReason.CODE, NOW),
+            Wake(WakeReason.QUARANTINE, NOW),
+        ],
+    )
+    @pytest.mark.parametrize("adds_events", [True, False])
+    def test_a_writer_that_does_not_know_all_mail_cannot_sleep_through_it(
+        self, wake: Wake, adds_events: bool
+    ) -> None:
+        async def scenario(store: Store) -> None:
+            ignorant, knowing = [await store.start(new_execution()) for _ in range(2)]
+            for claim in (ignorant, knowing):
+                await store.send(mail_to(claim.execution_id, "signal", "paid"))
+                await store.send(cancel(claim.execution_id))
+
+            events = next_events() if adds_events else []
+            for claim, mail in ((ignorant, 1), (knowing, 2)):
+                await store.commit(Step(claim, 2, events, wake, ExecutionStatus.WAITING, NOW, mail))
+
+            found = store.describe(ignorant.execution_id).wake
+            assert found is not None
+            assert (found.reason, found.due_at) == (WakeReason.DUE, min(NOW, wake.due_at))
+            assert store.describe(knowing.execution_id).wake == wake
+            (taken,) = await store.claim_due(NOW, 10)
+            assert (taken.claim.execution_id, len(taken.mail)) == (ignorant.execution_id, 2)
+
+        self.run(scenario)
+
+    def test_a_writer_that_goes_on_need_not_know_what_was_sent(self) -> None:
+        async def scenario(store: Store) -> None:
+            claim = await store.start(new_execution())
+            await store.send(mail_to(claim.execution_id))
+
+            await store.commit(step(claim, 2))
+
+            assert list(store.claims()) == [claim]
+
+        self.run(scenario)
+
+    def test_an_execution_does_not_end_before_its_writer_knows_all_mail(self) -> None:
+        async def scenario(store: Store) -> None:
+            new = new_execution()
+            claim = await store.start(new)
+            await store.send(cancel(claim.execution_id))
+
+            with pytest.raises(MailUnread):
+                await store.commit(last_step(claim, 2))
+
+            assert list(store.history(new.execution_id)) == list(new.events)
+            assert list(store.claims()) == [claim]
+            again = await store.read_again(claim)
+            assert (again.claim, again.last_seq, again.newest_mail) == (claim, 2, 1)
+            assert list(map(decode_event, again.history)) == list(new.events)
+            assert [mail.kind for mail in again.mail] == ["cancel"]
+            await store.commit(last_step(claim, 2, mail=1))
+            assert store.describe(new.execution_id).is_ended
+            assert list(store.violations()) == []
+
+        self.run(scenario)
+
+    def test_only_the_holder_of_the_claim_reads_again(self) -> None:
+        async def scenario(store: Store) -> None:
+            parked, ended, old = [await store.start(new_execution()) for _ in range(3)]
+            await store.commit(step(parked, 2, wake=due(60)))
+            await store.commit(last_step(ended, 2))
+            await store.set_aside(old, due())
+            await store.claim_due(NOW, 10)
+
+            for claim in (parked, ended, old, Claim(str(uuid4()), uuid4().bytes, 1)):
+                with pytest.raises(StaleClaim):
+                    await store.read_again(claim)
+
+        self.run(scenario)
+
+    def test_mail_that_was_taken_up_is_gone_and_the_rest_stays(self) -> None:
+        async def scenario(store: Store) -> None:
+            claim = await store.start(new_execution())
+            for name in ("a", "b", "c", "d"):
+                await store.send(mail_to(claim.execution_id, "signal", name))
+
+            taking = msgspec.structs.replace(step(claim, 2), mail=4, taken=(3, 1))
+            await store.commit(taking)
+
+            left = await store.read_again(claim)
+            assert [(mail.number, mail.name) for mail in left.mail] == [(2, "b"), (4, "d")]
+            assert left.newest_mail == 4
+            await store.send(mail_to(claim.execution_id, "signal", "e"))
+            assert [mail.number for mail in (await store.read_again(claim)).mail] == [2, 4, 5]
+
+        self.run(scenario)
+
+    def test_a_step_that_is_refused_takes_nothing_up(self) -> None:
+        async def scenario(store: Store) -> None:
+            claim = await store.start(new_execution())
+            await store.send(mail_to(claim.execution_id))
+
+            with pytest.raises(StaleClaim):
+                await store.commit(msgspec.structs.replace(step(claim, 7), mail=1, taken=(1,)))
+
+            assert len((await store.read_again(claim)).mail) == 1
+
+        self.run(scenario)
+
+    def test_nobody_takes_up_what_was_left_when_an_execution_ended(self) -> None:
+        async def scenario(store: Store) -> None:
+            parent, claim = new_execution(), None
+            child = child_of(parent.execution_id, wake=claimed())
+            await store.start(msgspec.structs.replace(parent, children=[child]))
+            (claim,) = [each for each in store.claims() if each.execution_id == child.execution_id]
+            await store.send(mail_to(child.execution_id, "signal", "left"))
+            await store.commit(last_step(claim, 2, parent=child.parent, mail=1))
+
+            undo = ToChildren("compensate", 1, 1)
+            parent_claim = next(iter(store.claims()))
+            await store.commit(msgspec.structs.replace(step(parent_claim, 2), to_children=[undo]))
+            (again,) = await store.claim_due(NOW, 10)
+
+            assert [mail.kind for mail in again.mail] == ["compensate"]
+
+        self.run(scenario)
+
+    def test_a_second_cancellation_changes_nothing(self) -> None:
+        async def scenario(store: Store) -> None:
+            claim = await store.start(new_execution())
+            for reason in ("first", "second", "third"):
+                await store.send(cancel(claim.execution_id, reason))
+
+            found = await store.read_again(claim)
+
+            assert [(mail.number, mail.name) for mail in found.mail] == [(1, "first")]
+            assert found.newest_mail == 1
+
+        self.run(scenario)
+
+    def test_of_many_who_cancel_at_once_one_is_the_first(self) -> None:
+        async def scenario(store: Store) -> None:
+            claim = await store.start(new_execution(for_signal()))
+
+            await asyncio.gather(*(store.send(cancel(claim.execution_id, str(each))) for each in range(64)))
+
+            (taken,) = await store.claim_due(NOW, 10)
+            assert [(mail.number, mail.kind) for mail in taken.mail] == [(1, "cancel")]
+
+        self.run(scenario)
+
+    def test_so_many_signals_may_wait_and_no_more(self) -> None:
+        async def scenario(store: Store) -> None:
+            claim = await store.start(new_execution())
+            other = await store.start(new_execution())
+            signal = mail_to(claim.execution_id)
+            await asyncio.gather(*(store.send(signal) for _ in range(MOST_SIGNALS)))
+
+            with pytest.raises(TooMuchMail):
+                await store.send(signal)
+
+            await store.send(mail_to(other.execution_id))
+            await store.send(cancel(claim.execution_id))
+            mail = (await store.read_again(claim)).mail
+            assert [each.number for each in mail] == list(range(1, MOST_SIGNALS + 2))
+            await store.commit(msgspec.structs.replace(step(claim, 2), mail=MOST_SIGNALS + 1, taken=(1,)))
+            await store.send(signal)
+            with pytest.raises(TooMuchMail):
+                await store.send(signal)
+
+        self.run(scenario)
+
+    def test_what_many_send_at_once_is_numbered_without_gaps(self) -> None:
+        async def scenario(store: Store) -> None:
+            claim = await store.start(new_execution(for_signal("paid")))
+
+            await asyncio.gather(
+                *(store.send(mail_to(claim.execution_id, payload=number)) for number in range(200))
+            )
+
+            (taken,) = await store.claim_due(NOW, 10)
+            assert [mail.number for mail in taken.mail] == list(range(1, 201))
+            assert sorted(mail.payload for mail in taken.mail) == list(range(200))
+
+        self.run(scenario)
+
+    def test_mail_is_still_there_after_opening_again(self) -> None:
+        async def before(store: Store) -> list[str]:
+            claims = [
+                await store.start(new_execution(wake)) for wake in (claimed(), for_signal("paid"), due(60))
+            ]
+            for claim in claims:
+                await store.send(mail_to(claim.execution_id, payload={"n": 1}))
+            return [claim.execution_id for claim in claims]
+
+        async def after(store: Store) -> list[Claimed]:
+            return list(await store.claim_due(LATER, 10))
+
+        sent_to = self.run(before)
+        found = self.run(after)
+
+        assert sorted(one.claim.execution_id for one in found) == sorted(sent_to)
+        assert [[mail.payload for mail in one.mail] for one in found] == [[{"n": 1}]] * 3
+
+    @pytest.mark.parametrize(
+        ("wake", "name", "is_asked"),
+        [
+            (for_signal("approval/1/1"), "approval/1/1", True),
+            (for_signal("approval/1/1"), "approval/1/2", False),
+            (for_signal("paid"), "approval/1/1", False),
+            (due(60), "approval/1/1", False),
+            (claimed(), "approval/1/1", False),
+        ],
+    )
+    def test_an_answer_is_taken_while_its_question_waits_and_once(
+        self, wake: Wake, name: str, is_asked: bool
+    ) -> None:
+        async def scenario(store: Store) -> None:
+            claim = await store.start(new_execution(wake))
+            answers = [mail_to(claim.execution_id, "answer", name, {"number": each}) for each in range(3)]
+
+            outcomes = await asyncio.gather(*map(store.send, answers), return_exceptions=True)
+
+            refused = [type(outcome) for outcome in outcomes if outcome is not None]
+            assert refused == [ApprovalOver] * (2 if is_asked else 3)
+            found = store.describe(claim.execution_id).wake
+            assert found is not None
+            assert found.reason is (WakeReason.DUE if is_asked else wake.reason)
+
+        self.run(scenario)
+
+    # -- children
+
+    def test_children_begin_with_the_start_of_their_parent(self) -> None:
+        async def scenario(store: Store) -> None:
+            parent = new_execution()
+            children = [child_of(parent.execution_id, index) for index in range(3)]
+
+            claim = await store.start(msgspec.structs.replace(parent, children=children))
+
+            assert list(store.claims()) == [claim]
+            assert store.open_executions() == 4
+            listed = [
+                (each.index, each.execution_id, each.status) for each in store.children(parent.execution_id)
+            ]
+            assert listed == [(index, child.execution_id, None) for index, child in enumerate(children)]
+            taken = await store.claim_due(NOW, 10)
+            assert {one.claim.execution_id for one in taken} == {child.execution_id for child in children}
+            assert store.describe(children[2].execution_id).parent == children[2].parent
+            assert list(store.violations()) == []
+
+        self.run(scenario)
+
+    def test_children_begin_with_a_step_of_their_parent_or_not_at_all(self) -> None:
+        async def scenario(store: Store) -> None:
+            parent = await store.start(new_execution())
+            first, second = (child_of(parent.execution_id, index, run=2) for index in range(2))
+            twice = [msgspec.structs.replace(first, execution_id=str(uuid4())), second]
+
+            with pytest.raises(StaleClaim):
+                await store.commit(
+                    msgspec.structs.replace(step(parent, 9, wake=for_children()), children=[first])
+                )
+            with pytest.raises(StoreError):  # two at one place
+                await store.commit(msgspec.structs.replace(step(parent, 2), children=[first, *twice]))
+            assert (store.open_executions(), len(store.history(parent.execution_id))) == (1, 2)
+            await store.commit(
+                msgspec.structs.replace(step(parent, 2, wake=for_children()), children=[first, second])
+            )
+
+            listed = [(each.run, each.attempt, each.index) for each in store.children(parent.execution_id)]
+            assert listed == [(2, 1, 0), (2, 1, 1)]
+            assert store.open_executions() == 3
+            assert list(store.violations()) == []
+
+        self.run(scenario)
+
+    def test_the_end_of_a_child_is_told_to_its_parent_which_is_due_then(self) -> None:
+        async def scenario(store: Store) -> None:
+            parent, children = await _family(store, for_children(), 2)
+
+            await _end(store, children[1], ExecutionStatus.FAILED, {"n": 1})
+
+            assert await store.look_at_children(parent, 1, 1) == Children(2, 1, 1)
+            assert store.describe(parent).wake == Wake(WakeReason.DUE, NOW, "first")
+            await _end(store, children[0], output={"n": 0})
+            ends = (
+                ChildEnd(0, children[0].execution_id, ExecutionStatus.COMPLETED, {"n": 0}),
+                ChildEnd(
+                    1,
+                    children[1].execution_id,
+                    ExecutionStatus.FAILED,
+                    {"n": 1},
+                    TaskError("task.failed", "no"),
+                ),
+            )
+            assert await store.look_at_children(parent, 1, 1) == Children(2, 0, 1, ends)
+            assert [each.status for each in store.children(parent)] == ["completed", "failed"]
+
+        self.run(scenario)
+
+    @pytest.mark.parametrize(
+        "wake",
+        [due(60), for_signal("paid"), Wake(WakeReason.QUARANTINE, NOW), Wake(WakeReason.REPAIR, NOW, "gone")],
+    )
+    def test_a_parent_that_waits_for_something_else_is_not_disturbed(self, wake: Wake) -> None:
+        async def scenario(store: Store) -> None:
+            parent, children = await _family(store, wake, 1)
+
+            await _end(store, children[0])
+
+            assert store.describe(parent).wake == wake
+            assert (await store.look_at_children(parent, 1, 1)).open == 0
+
+        self.run(scenario)
+
+    @pytest.mark.parametrize(
+        "order",
+        ["the parent parks first", "the child ends first", "both at once", "both at once, the other way"],
+    )
+    def test_no_parent_sleeps_through_the_end_of_its_child(self, order: str) -> None:
+        async def scenario(store: Store) -> None:
+            parent = new_execution()
+            child = child_of(parent.execution_id, wake=claimed())
+            claim = await store.start(msgspec.structs.replace(parent, children=[child]))
+            ends = last_step(_claim_of(store, child), 2, parent=child.parent)
+            parks = step(claim, 2, wake=for_children())
+
+            steps = [parks, ends] if "parks first" in order or order == "both at once" else [ends, parks]
+            if "at once" in order:
+                await asyncio.gather(*map(store.commit, steps))
+            else:
+                for each in steps:
+                    await store.commit(each)
+
+            (taken,) = await store.claim_due(NOW, 10)
+            assert taken.claim.execution_id == parent.execution_id
+            assert (await store.look_at_children(parent.execution_id, 1, 1)).open == 0
+            assert list(store.violations()) == []
+
+        self.run(scenario)
+
+    def test_a_parent_that_has_heard_of_the_end_of_its_child_can_park_and_end(self) -> None:
+        async def scenario(store: Store) -> None:
+            parent, children = await _family(store, for_children(), 2)
+            await _end(store, children[0])
+            (taken,) = await store.claim_due(NOW, 10)
+
+            await store.commit(
+                Step(taken.claim, 2, [], for_children(), ExecutionStatus.WAITING, NOW, taken.newest_mail)
+            )
+            parked = store.describe(parent).wake
+            await _end(store, children[1])
+            (again,) = await store.claim_due(NOW, 10)
+            with pytest.raises(MailUnread):
+                await store.commit(last_step(again.claim, 2, mail=taken.newest_mail))
+            await store.commit(last_step(again.claim, 2, mail=again.newest_mail))
+
+            assert parked == for_children()
+            assert (again.mail, again.newest_mail) == ((), 2)
+            assert store.describe(parent).is_ended
+
+        self.run(scenario)
+
+    def test_a_child_may_outlive_its_parent(self) -> None:
+        async def scenario(store: Store) -> None:
+            parent, children = await _family(store, claimed(), 1)
+            await store.commit(last_step(_claim_of(store, parent), 2))
+
+            await _end(store, children[0])
+
+            assert store.describe(parent).is_ended
+            assert (store.open_executions(), list(store.violations())) == (0, [])
+
+        self.run(scenario)
+
+    def test_a_child_that_ends_with_its_start_is_told_as_well(self) -> None:
+        async def scenario(store: Store) -> None:
+            parent, _ = await _family(store, for_children(), 0)
+            child = child_of(parent)
+            over = msgspec.structs.replace(
+                child, wake=None, status=ExecutionStatus.COMPLETED, events=[*child.events, *last_events()]
+            )
+            starter = await store.start(new_execution())
+
+            await store.commit(msgspec.structs.replace(step(starter, 2), children=[over]))
+
+            assert (await store.look_at_children(parent, 1, 1)).started == 1
+            assert store.describe(child.execution_id).is_ended
+
+        self.run(scenario)
+
+    def test_the_children_of_each_attempt_are_looked_at_apart(self) -> None:
+        async def scenario(store: Store) -> None:
+            parent = new_execution(for_children())
+            children = [
+                child_of(parent.execution_id, index, run=run, attempt=attempt)
+                for run, attempt, index in [(1, 1, 0), (1, 2, 0), (1, 2, 1), (2, 1, 0)]
+            ]
+            await store.start(msgspec.structs.replace(parent, children=children))
+            await _end(store, children[1])
+
+            found = {
+                (run, attempt): await store.look_at_children(parent.execution_id, run, attempt)
+                for run, attempt in [(1, 1), (1, 2), (2, 1), (2, 2)]
+            }
+
+            assert found == {
+                (1, 1): Children(1, 1, 0), (1, 2): Children(2, 1, 0), (2, 1): Children(1, 1, 0),
+                (2, 2): Children(0, 0, 0),
+            }  # fmt: skip
+            assert list(store.children(str(uuid4()))) == []
+
+        self.run(scenario)
+
+    def test_a_cancellation_reaches_the_children_that_are_open(self) -> None:
+        async def scenario(store: Store) -> None:
+            parent, children = await _family(store, claimed(), 4)
+            claim = _claim_of(store, parent)
+            waiting = await store.claim_due(NOW, 10)
+            await store.commit(step(_of(waiting, children[1]).claim, 2, wake=for_signal("paid")))
+            await store.commit(step(_of(waiting, children[2]).claim, 2, wake=for_children()))
+            await _end(store, children[3], claim=_of(waiting, children[3]).claim)
+
+            word = ToChildren("cancel", 1, 1)
+            told = await store.commit(msgspec.structs.replace(step(claim, 2), to_children=[word]))
+            again = await store.commit(msgspec.structs.replace(step(claim, 5), to_children=[word]))
+
+            assert sorted(told) == sorted(child.execution_id for child in children[:3])
+            assert list(again) == []
+            running = await store.read_again(_of(waiting, children[0]).claim)
+            assert [mail.kind for mail in running.mail] == ["cancel"]
+            woken = await store.claim_due(NOW, 10)
+            assert {one.claim.execution_id for one in woken} == {
+                child.execution_id for child in children[1:3]
+            }
+            assert {mail.kind for one in woken for mail in one.mail} == {"cancel"}
+            assert store.describe(children[3].execution_id).is_ended
+
+        self.run(scenario)
+
+    def test_a_word_is_for_the_children_of_its_attempt_only(self) -> None:
+        async def scenario(store: Store) -> None:
+            parent = new_execution()
+            first, second = (child_of(parent.execution_id, attempt=attempt) for attempt in (1, 2))
+            claim = await store.start(msgspec.structs.replace(parent, children=[first, second]))
+
+            word = ToChildren("cancel", 1, 2)
+            told = await store.commit(msgspec.structs.replace(step(claim, 2), to_children=[word]))
+
+            assert list(told) == [second.execution_id]
+
+        self.run(scenario)
+
+    def test_a_word_of_a_writer_whose_knowledge_is_old_reaches_nobody(self) -> None:
+        async def scenario(store: Store) -> None:
+            parent, children = await _family(store, claimed(), 1)
+            claim = _claim_of(store, parent)
+
+            with pytest.raises(StaleClaim):
+                await store.commit(
+                    msgspec.structs.replace(step(claim, 9), to_children=[ToChildren("cancel", 1, 1)])
+                )
+
+            (taken,) = await store.claim_due(NOW, 10)
+            assert (taken.claim.execution_id, taken.mail) == (children[0].execution_id, ())
+
+        self.run(scenario)
+
+    def test_a_compensation_opens_the_children_again_that_completed(self) -> None:
+        async def scenario(store: Store) -> None:
+            parent, children = await _family(store, claimed(), 3)
+            claim = _claim_of(store, parent)
+            first_life = await store.claim_due(NOW, 10)
+            await _end(store, children[0], claim=_of(first_life, children[0]).claim)
+            await _end(store, children[1], ExecutionStatus.FAILED, claim=_of(first_life, children[1]).claim)
+
+            word = ToChildren("compensate", 1, 1)
+            told = await store.commit(msgspec.structs.replace(step(claim, 2), to_children=[word]))
+
+            opened = children[0].execution_id
+            assert list(told) == [opened]
+            assert await store.look_at_children(parent, 1, 1) == Children(3, 2, 1)
+            assert {one.execution_id: one.status for one in store.executions()} == {
+                parent: ExecutionStatus.RUNNING, opened: ExecutionStatus.WAITING,
+                children[1].execution_id: ExecutionStatus.FAILED, children[2].execution_id: ExecutionStatus.RUNNING,
+            }  # fmt: skip
+            assert list(store.violations()) == []
+            view = store.describe(opened)
+            assert (view.status, view.wake, view.last_seq) == (ExecutionStatus.WAITING, due(), 4)
+            assert len(store.history(opened)) == 4
+
+        self.run(scenario)
+
+    def test_an_execution_that_was_opened_again_ends_again_and_its_parent_hears_of_it(self) -> None:
+        async def scenario(store: Store) -> None:
+            parent, children = await _family(store, claimed(), 1)
+            await _end(store, children[0], output={"n": 1})
+            word = ToChildren("compensate", 1, 1)
+            undoes = msgspec.structs.replace(
+                step(_claim_of(store, parent), 2, wake=for_children()), to_children=[word]
+            )
+            await store.commit(msgspec.structs.replace(undoes, mail=1))
+
+            (again,) = await store.claim_due(NOW, 10)
+            ending = ExecutionEnding(NOW, ExecutionStatus.CANCELLED, None, 1)
+            last = last_step(again.claim, 4, ExecutionStatus.CANCELLED, parent=children[0].parent, mail=1)
+            await store.commit(msgspec.structs.replace(last, events=[ending, *last.events], taken=(1,)))
+
+            assert [mail.kind for mail in again.mail] == ["compensate"]
+            (woken,) = await store.claim_due(NOW, 10)
+            assert woken.claim.execution_id == parent
+            look = await store.look_at_children(parent, 1, 1)
+            assert (look.open, look.unsuccessful, look.ends[0].output) == (0, 1, None)
+            view = store.describe(children[0].execution_id)
+            assert (view.status, view.is_ended, view.last_seq) == (ExecutionStatus.CANCELLED, True, 7)
+            (listed,) = store.executions(status=ExecutionStatus.CANCELLED)
+            assert (listed.execution_id, listed.ended_at) == (children[0].execution_id, NOW)
+            assert list(store.violations()) == []
+
+        self.run(scenario)
+
+    def test_no_claim_of_its_first_life_is_good_for_an_execution_that_was_opened_again(self) -> None:
+        async def scenario(store: Store) -> None:
+            parent, children = await _family(store, claimed(), 1)
+            claims = [children[0]]
+            first_life = []
+            for _ in claims * 5:  # it has been parked and claimed a few times
+                (taken,) = await store.claim_due(NOW, 10)
+                first_life.append(taken.claim)
+                await store.commit(step(taken.claim, 2, [], wake=due()))
+            await _end(store, children[0])
+            word = ToChildren("compensate", 1, 1)
+            await store.commit(msgspec.structs.replace(step(_claim_of(store, parent), 2), to_children=[word]))
+            (again,) = await store.claim_due(NOW, 10)
+
+            for old in first_life:
+                with pytest.raises(StaleClaim):
+                    await store.commit(step(old, 4))
+
+            assert again.claim.epoch > max(claim.epoch for claim in first_life)
+            await store.commit(step(again.claim, 4, wake=due(60)))
+
+        self.run(scenario)
+
+    def test_what_was_opened_again_is_still_open_after_opening_the_store_again(self) -> None:
+        async def before(store: Store) -> tuple[str, str]:
+            parent, children = await _family(store, claimed(), 1)
+            await _end(store, children[0])
+            word = ToChildren("compensate", 1, 1)
+            await store.commit(msgspec.structs.replace(step(_claim_of(store, parent), 2), to_children=[word]))
+            return parent, children[0].execution_id
+
+        async def after(store: Store) -> set[str]:
+            assert list(store.violations()) == []
+            return {one.claim.execution_id for one in await store.claim_due(NOW, 10)}
+
+        opened = self.run(before)
+
+        assert self.run(after) == set(opened)
+
+    def test_a_bad_word_among_good_ones_spoils_nothing(self) -> None:
+        async def scenario(store: Store) -> None:
+            claims = [await store.start(new_execution()) for _ in range(12)]
+            ended = claims[0].execution_id
+            await store.commit(last_step(claims[0], 2))
+            children = [child_of(claim.execution_id) for claim in claims]
+            taken_place = msgspec.structs.replace(children[7], execution_id=claims[1].execution_id)
+
+            work: list[Awaitable[Any]] = []
+            for claim, child in zip(claims[1:], children[1:], strict=True):
+                work.append(store.send(mail_to(claim.execution_id)))
+                added = taken_place if child is children[7] else child
+                late = step(claim, 9 if child is children[5] else 2, wake=for_children())
+                work.append(store.commit(msgspec.structs.replace(late, children=[added])))
+            bad: list[NewMail] = [mail_to(ended), mail_to(str(uuid4())), mail_to(ended, payload="\ud800")]
+            work += map(store.send, bad)
+            work.append(store.send(mail_to(claims[1].execution_id, payload={"half a pair": "\ud800"})))
+            work.append(store.read_again(Claim(ended, claims[0].key, 1)))
+            answers = await asyncio.gather(*work, return_exceptions=True)
+
+            refused = [type(answer) for answer in answers if isinstance(answer, Exception)]
+            assert sorted(kind.__name__ for kind in refused) == [
+                "ExecutionOver", "ExecutionOver", "ExecutionUnknown", "StaleClaim", "StaleClaim", "StoreError",
+                "StoreError",
+            ]  # fmt: skip
+            lengths = [len(store.history(claim.execution_id)) for claim in claims]
+            assert lengths == [4, 5, 5, 5, 5, 2, 5, 2, 5, 5, 5, 5]
+            assert store.open_executions() == 11 + 9
+            assert list(store.violations()) == []
+
+        self.run(scenario)
 
     # -- many at once, and the end
 
@@ -524,6 +1236,43 @@ class StoreBehaviour(ABC):
 
 async def _awaited(work: Awaitable[Answer]) -> Answer:
     return await work
+
+
+async def _family(store: Store, wake: Wake, number: int) -> tuple[str, list[NewExecution]]:
+    """A parent with this wake, and so many children, which are due."""
+    parent = new_execution(wake)
+    children = [child_of(parent.execution_id, index) for index in range(number)]
+    await store.start(msgspec.structs.replace(parent, children=children))
+    return parent.execution_id, children
+
+
+def _claim_of(store: Store, execution: NewExecution | str) -> Claim:
+    execution_id = execution if isinstance(execution, str) else execution.execution_id
+    (claim,) = (claim for claim in store.claims() if claim.execution_id == execution_id)
+    return claim
+
+
+def _of(taken: Sequence[Claimed], execution: NewExecution) -> Claimed:
+    (found,) = (one for one in taken if one.claim.execution_id == execution.execution_id)
+    return found
+
+
+async def _end(
+    store: Store,
+    child: NewExecution,
+    status: ExecutionStatus = ExecutionStatus.COMPLETED,
+    output: Any = None,
+    *,
+    claim: Claim | None = None,
+) -> None:
+    """Claim a child that is due, unless it is claimed, and end it."""
+    if claim is None:
+        taken = await store.claim_due(NOW, 1_000)
+        claim = _of(taken, child).claim
+        for other in taken:
+            if other.claim is not claim:
+                await store.set_aside(other.claim, due())
+    await store.commit(last_step(claim, 2, status, parent=child.parent, output=output))
 
 
 def _is_readable(one: Claimed) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from flow_manager.core.view import Attempt
+from flow_manager.core.attempts import Attempt
 from flow_manager.ports.worker import AttemptOrder
 
 MIDNIGHT = datetime(2026, 1, 14, tzinfo=UTC)

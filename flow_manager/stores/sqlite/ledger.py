@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import apsw
 
-from flow_manager.core.states import Wake, WakeReason
+from flow_manager.core.states import Wake
 from flow_manager.errors import (
     FlowManagerError,
     MailUnread,
@@ -21,15 +21,12 @@ from flow_manager.errors import (
     StoreLocked,
 )
 from flow_manager.ports.store import Claim, Claimed, NewExecution, NewMail, Step
+from flow_manager.stores.sqlite.batches import Rows, StartRows, StepRows
 from flow_manager.stores.sqlite.family import Family
 from flow_manager.stores.sqlite.mailbox import Mailbox
 from flow_manager.stores.sqlite.rows import (
-    end_checksum,
     events_of_rows,
     from_key,
-    history_row,
-    start_checksum,
-    to_key,
     to_micros,
     to_text,
 )
@@ -76,8 +73,6 @@ class LookAtChildren:
 
 
 Command = NewExecution | Step | ClaimDue | SetAside | NewMail | ReadAgain | LookAtChildren
-
-Rows = list[tuple[Any, ...]]
 
 
 class SqliteLedger:
@@ -142,8 +137,10 @@ class SqliteLedger:
         if len(self._known) > MOST_KNOWN_DEFINITIONS:
             self._known.clear()
         for command in batch:
-            if type(command) is NewExecution:
+            if isinstance(command, NewExecution):
                 self._known.add(command.digest)
+            if isinstance(command, NewExecution | Step) and command.children:
+                self._known.update(child.digest for child in command.children)
 
     def close(self) -> None:
         """Leave one tidy file behind; if that is not possible now, the next start will see to it."""
@@ -167,10 +164,10 @@ class SqliteLedger:
     def _answer(self, command: Command, claims: Mapping[str, Claim]) -> Any:
         """The answer to a command; those of which there are few are carried out here, one by one."""
         match command:
-            case NewExecution():
-                return claims[command.execution_id]
             case Step():
                 return self._tell_children(command) if command.to_children else ()
+            case NewExecution():
+                return claims[command.execution_id]
             case ClaimDue():
                 return self._claim(command)
             case NewMail() | ReadAgain():
@@ -194,33 +191,16 @@ class SqliteLedger:
         return [each for word in step.to_children for each in self._family.tell(step.claim.key, word, at)]
 
     def _start(self, starts: Sequence[NewExecution]) -> dict[str, Claim]:
-        claims: dict[str, Claim] = {}
-        executions: Rows = []
-        wakes: Rows = []
-        history: Rows = []
-        for new in starts:
-            key, wake = to_key(new.execution_id), new.wake
-            claims[new.execution_id] = Claim(new.execution_id, key, 1)
-            digest, started_at = bytes.fromhex(new.digest), to_micros(new.started_at)
-            checksum = start_checksum(key, digest, new.flow_id, started_at)
-            status, ended_at = None, None
-            if wake is None:
-                status, ended_at = new.status.value, to_micros(new.events[-1].at)
-                checksum += end_checksum(key, status, ended_at)
-            else:
-                due_at, last_seq = to_micros(wake.due_at), len(new.events)
-                wakes.append((key, wake.reason.value, due_at, 1, last_seq, to_text(wake.detail), 0))
-            executions.append((key, digest, status, started_at, ended_at, checksum))
-            history.append(history_row(key, 1, new.events))
+        rows = StartRows(starts)
         self._add_definitions(starts)
-        self._all("add_execution", executions)
-        self._all("add_wake", wakes)
-        self._all("add_events", history)
+        self._all("add_execution", rows.executions)
+        self._all("add_wake", rows.wakes)
+        self._all("add_events", rows.history)
         self._begin_children(starts)
         for new in starts:
             if new.wake is None and new.parent is not None:
                 self._family.ended(new.parent, new.events[-1])
-        return claims
+        return rows.claims
 
     def _begin_children(self, parents: Sequence[NewExecution] | Sequence[Step]) -> None:
         children = [child for parent in parents if parent.children for child in parent.children]
@@ -234,7 +214,7 @@ class SqliteLedger:
         self._all("add_definition", rows)
 
     def _advance(self, steps: Sequence[Step]) -> None:
-        rows = _StepRows(steps)
+        rows = StepRows(steps)
         self._all_fenced("move_wake", rows.moved)
         self._all_fenced("park_wake", rows.parked)
         self._end_wakes(rows.ended)
@@ -313,37 +293,3 @@ class SqliteLedger:
         self._db.executemany(self._sql[name], rows)
         if self._db.total_changes() - before != len(rows):
             raise StaleClaim("this claim is no longer the current one; nothing was written")
-
-
-class _StepRows:
-    """What the steps of a batch change, by statement."""
-
-    def __init__(self, steps: Sequence[Step]) -> None:
-        self.moved: Rows = []
-        self.parked: Rows = []
-        self.ended: Rows = []
-        self.finals: Rows = []
-        self.history: Rows = []
-        self.taken: list[tuple[bytes, int]] = []
-        for step in steps:
-            self._add(step)
-
-    def _add(self, step: Step) -> None:
-        claim, wake, last_seq = step.claim, step.wake, step.last_seq
-        key, epoch = claim.key, claim.epoch
-        if wake is None:
-            self.ended.append((key, epoch, last_seq, step.mail))
-            status, ended_at = step.status.value, to_micros(step.events[-1].at)
-            self.finals.append((status, ended_at, end_checksum(key, status, ended_at), key))
-        else:
-            reason, detail = wake.reason.value, to_text(wake.detail)
-            now_last, due_at = last_seq + len(step.events), to_micros(wake.due_at)
-            if wake.reason is WakeReason.CLAIM:
-                self.moved.append((reason, due_at, now_last, detail, key, epoch, last_seq))
-            else:
-                now = to_micros(step.at)
-                fence = (key, epoch, last_seq)
-                self.parked.append((step.mail, reason, now, due_at, now_last, detail, *fence))
-        if step.events:
-            self.history.append(history_row(key, last_seq + 1, step.events))
-        self.taken += [(key, number) for number in step.taken]

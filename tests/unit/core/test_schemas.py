@@ -125,6 +125,8 @@ def test_a_schema_that_can_be_used_has_no_faults(schema: Any) -> None:
         ({"$ref": 5}, [("schema", ("$ref",))]),
         ({"$ref": "#/$defs/a"}, [("schema", ("$ref",))]),
         ({"$ref": "#a"}, [("schema", ("$ref",))]),
+        ({"$ref": "#%61", "items": {"$anchor": "a"}}, [("schema", ("$ref",))]),
+        ({"$anchor": "a", "items": {"$anchor": "a"}}, [("schema", ("items", "$anchor"))]),
         ({"$ref": "#/x", "x": {}}, [("schema", ("$ref",))]),
         ({"$ref": "#/properties", "properties": {}}, [("schema", ("$ref",))]),
         ({"$ref": "https://example.com/a"}, [("external-ref", ("$ref",))]),

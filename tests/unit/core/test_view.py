@@ -5,6 +5,7 @@ from typing import get_args
 
 import pytest
 
+from flow_manager.core.attempts import format_time
 from flow_manager.core.children import ParentLink
 from flow_manager.core.events import (
     AttemptCancelled,
@@ -25,7 +26,7 @@ from flow_manager.core.events import (
 )
 from flow_manager.core.results import TaskError
 from flow_manager.core.states import ENDED, STATUS_OF, ExecutionStatus, Wake, WakeReason
-from flow_manager.core.view import Phase, View, format_time
+from flow_manager.core.view import Phase, View
 
 START = datetime(2026, 1, 14, 10, 30, tzinfo=UTC)
 ERROR = TaskError("http.503", "busy", details={"status": 503})

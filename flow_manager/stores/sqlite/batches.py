@@ -1,0 +1,80 @@
+"""Batches as rows: what starts and steps change, by statement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from flow_manager.core.states import WakeReason
+from flow_manager.ports.store import Claim, NewExecution, Step
+from flow_manager.stores.sqlite.rows import (
+    end_checksum,
+    history_row,
+    start_checksum,
+    to_key,
+    to_micros,
+    to_text,
+)
+
+Rows = list[tuple[Any, ...]]
+
+
+class StartRows:
+    """What new executions add, and the claims on them."""
+
+    def __init__(self, starts: Sequence[NewExecution]) -> None:
+        self.claims: dict[str, Claim] = {}
+        self.executions: Rows = []
+        self.wakes: Rows = []
+        self.history: Rows = []
+        for new in starts:
+            self._add(new)
+
+    def _add(self, new: NewExecution) -> None:
+        key, wake = to_key(new.execution_id), new.wake
+        self.claims[new.execution_id] = Claim(new.execution_id, key, 1)
+        digest, started_at = bytes.fromhex(new.digest), to_micros(new.started_at)
+        checksum = start_checksum(key, digest, new.flow_id, started_at)
+        status, ended_at = None, None
+        if wake is None:
+            status, ended_at = new.status.value, to_micros(new.events[-1].at)
+            checksum += end_checksum(key, status, ended_at)
+        else:
+            due_at, last_seq = to_micros(wake.due_at), len(new.events)
+            self.wakes.append((key, wake.reason.value, due_at, 1, last_seq, to_text(wake.detail), 0))
+        self.executions.append((key, digest, status, started_at, ended_at, checksum))
+        self.history.append(history_row(key, 1, new.events))
+
+
+class StepRows:
+    """What the steps of a batch change, by statement."""
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self.moved: Rows = []
+        self.parked: Rows = []
+        self.ended: Rows = []
+        self.finals: Rows = []
+        self.history: Rows = []
+        self.taken: list[tuple[bytes, int]] = []
+        for step in steps:
+            self._add(step)
+
+    def _add(self, step: Step) -> None:
+        claim, wake, last_seq = step.claim, step.wake, step.last_seq
+        key, epoch = claim.key, claim.epoch
+        if wake is None:
+            self.ended.append((key, epoch, last_seq, step.mail))
+            status, ended_at = step.status.value, to_micros(step.events[-1].at)
+            self.finals.append((status, ended_at, end_checksum(key, status, ended_at), key))
+        else:
+            reason, detail = wake.reason.value, to_text(wake.detail)
+            now_last, due_at = last_seq + len(step.events), to_micros(wake.due_at)
+            if wake.reason is WakeReason.CLAIM:
+                self.moved.append((reason, due_at, now_last, detail, key, epoch, last_seq))
+            else:
+                now = to_micros(step.at)
+                fence = (key, epoch, last_seq)
+                self.parked.append((step.mail, reason, now, due_at, now_last, detail, *fence))
+        if step.events:
+            self.history.append(history_row(key, last_seq + 1, step.events))
+        self.taken += [(key, number) for number in step.taken]
