@@ -15,6 +15,7 @@ from flow_manager.api.health import add_health_routes
 from flow_manager.api.problems import REQUEST_ID, answer_error
 from flow_manager.api.requests import Guard
 from flow_manager.api.settings import ApiSettings
+from flow_manager.api.simulation import SimulationRoutes
 from flow_manager.api.v1 import ResourceRoutes
 from flow_manager.ports.backend import Backend
 
@@ -30,6 +31,7 @@ def create_app(backend: Backend, settings: ApiSettings) -> Flask:
     FlowRoutes(backend, settings).add_to(app)
     ResourceRoutes(backend, settings).add_to(app)
     ControlRoutes(backend, settings).add_to(app)
+    SimulationRoutes(backend, settings).add_to(app)
     add_health_routes(app, backend)
     return app
 

@@ -43,6 +43,7 @@ class FlowRoutes:
         app.add_url_rule("/flow/execute", view_func=self.execute, methods=["POST"])
         app.add_url_rule("/flow/status/<text>", view_func=self.status)
         app.add_url_rule("/flow/validate", view_func=self.validate, methods=["POST"])
+        app.add_url_rule("/v1/flows:validate", "validate_flow", self.validate, methods=["POST"])
 
     def execute(self) -> Response:
         """Run the flow; 200 when it has ended, also if it failed; 202 if it goes on."""

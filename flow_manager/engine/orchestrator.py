@@ -16,10 +16,11 @@ from uuid_utils import uuid7
 from flow_manager.core.decide import next_action
 from flow_manager.core.decision import WORKER_DIED, Action, Circumstances, LookAtChildren, Loss, Park, Plan
 from flow_manager.core.definition import Flow
-from flow_manager.core.events import Event, ExecutionStarted
+from flow_manager.core.events import ExecutionStarted
 from flow_manager.core.states import FOR_AN_OPERATOR, Wake, WakeReason
 from flow_manager.core.view import View
 from flow_manager.engine.admission import Admission, EngineLimits
+from flow_manager.engine.audience import Audience
 from flow_manager.engine.drain import Drain
 from flow_manager.engine.execution import ClaimedExecution
 from flow_manager.engine.flows import StoredFlows
@@ -61,7 +62,8 @@ class FlowOrchestrator:
         self.store = store
         self.worker = worker
         self.clock = clock
-        self._observers = tuple(observers)
+        self._audience = Audience(observers)
+        self.observe, self.recorded = self._audience.add, self._audience.recorded
         self._admission = Admission(limits, clock)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._driven: dict[str, ClaimedExecution] = {}
@@ -82,10 +84,6 @@ class FlowOrchestrator:
         """How many executions are worked on."""
         return len(self._running)
 
-    def observe(self, observer: Observer) -> None:
-        """Tell one more observer."""
-        self._observers = (*self._observers, observer)
-
     @property
     def is_draining(self) -> bool:
         return self._draining
@@ -101,13 +99,6 @@ class FlowOrchestrator:
 
     def store_was_full(self) -> None:
         self._admission.store_was_full()
-
-    def recorded(self, view: View, events: Sequence[Event]) -> None:
-        for observer in self._observers:
-            try:
-                observer.recorded(view, events)
-            except Exception:  # what looks on must not stop what it looks at
-                log.exception("an observer failed")
 
     # -- starting
 

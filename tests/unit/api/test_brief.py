@@ -282,7 +282,14 @@ def test_a_valid_flow_is_told_its_warnings(client: FlaskClient, backend: FakeBac
     response = client.post("/flow/validate", json={**DOCUMENT, "input": {}})
 
     assert response.status_code == 200
-    assert response.get_json() == {"valid": True, "warnings": [UNREACHABLE.to_json()]}
+    body = response.get_json()
+    assert (body["valid"], body["warnings"]) == (True, [UNREACHABLE.to_json()])
+    assert [[step["task"] for step in route["steps"]] for route in body["routes"]] == [
+        ["fetch", "store"],
+        ["fetch", "store"],
+        ["fetch"],
+    ]
+    assert (body["unhandled_failures"], body["routes_truncated"]) == (["fetch", "store"], False)
     assert backend.starts == []
 
 

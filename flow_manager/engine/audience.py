@@ -1,0 +1,28 @@
+"""The audience: all observers, none of which can stop what it looks at."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+
+from flow_manager.core.events import Event
+from flow_manager.core.view import View
+from flow_manager.ports.observer import Observer
+
+log = logging.getLogger(__name__)
+
+
+class Audience:
+    def __init__(self, observers: Iterable[Observer]) -> None:
+        self._observers = tuple(observers)
+
+    def add(self, observer: Observer) -> None:
+        """Tell one more."""
+        self._observers = (*self._observers, observer)
+
+    def recorded(self, view: View, events: Sequence[Event]) -> None:
+        for observer in self._observers:
+            try:
+                observer.recorded(view, events)
+            except Exception:  # an observer may be anybody's code
+                log.exception("an observer failed")
