@@ -17,8 +17,8 @@ from flow_manager.api.settings import ApiSettings
 from flow_manager.core.definition import Flow
 from flow_manager.core.execution_id import read_execution_id
 from flow_manager.core.report import Report
+from flow_manager.core.routes import routes_of
 from flow_manager.core.view import View
-from flow_manager.core.walks import routes_of
 from flow_manager.ports.backend import Backend
 
 NO_WAIT: Final = timedelta(0)

@@ -12,7 +12,7 @@ from flow_manager.cli.flow_file import FlowFile
 from flow_manager.cli.options import setting_options, settings_from
 from flow_manager.core.document import flow_schema
 from flow_manager.core.graph import dot, mermaid
-from flow_manager.core.walks import RouteReport, routes_of
+from flow_manager.core.routes import RouteReport, routes_of
 
 
 @click.command(short_help="Check a flow and show every problem in it.")

@@ -36,6 +36,13 @@ COMMANDS: Final[Mapping[str, Place]] = MappingProxyType(
         ),
         "schema": Place("flow_manager.cli.documents:schema", "Print the JSON Schema of flow documents."),
         "graph": Place("flow_manager.cli.documents:graph", "Draw a flow as Mermaid or DOT text."),
+        "simulate": Place(
+            "flow_manager.cli.simulation:simulate_flow", "Run a flow with mocks in place of its tasks."
+        ),
+        "test": Place("flow_manager.cli.simulation:test_flows", "Run the golden cases of flows."),
+        "whatif": Place(
+            "flow_manager.cli.whatif:what_if", "Hold an edited flow against recorded executions."
+        ),
         "tasks": Place("flow_manager.cli.tasks:tasks", "List the registered task types."),
         "list": Place("flow_manager.cli.executions:list_executions", "List executions, the newest first."),
         "show": Place("flow_manager.cli.executions:show", "Show one execution and its task runs."),

@@ -99,7 +99,7 @@ def find_unfit_cases(flow: Flow, at: Path, errors: Findings) -> list[Case]:
         find_unknown_names(written.get("expect"), Expectation.model_fields, (*here, "expect"), errors)
         case = read_known(Case, written, flow, here, errors)
         if case is not None:
-            _find_unknown_tasks(case, flow, here, errors)
+            _find_unknown_route(case, flow, here, errors)
             cases.append(case)
     return cases
 
@@ -139,7 +139,7 @@ def _run(flow: Flow, case: Case, at: Path) -> CaseResult:
     return CaseResult(case.name, tuple(differences[:MOST_DIFFERENCES]), simulated)
 
 
-def _find_unknown_tasks(case: Case, flow: Flow, at: Path, errors: Findings) -> None:
+def _find_unknown_route(case: Case, flow: Flow, at: Path, errors: Findings) -> None:
     for number, name in enumerate(case.expect.route or ()):
         if name not in flow.tasks:
             detail = f"there is no task {shown(name)}"

@@ -159,7 +159,7 @@ class Simulation(BaseModel):
 
 
 def read_simulation(written: Mapping[str, Any], flow: Flow, at: Path, errors: Findings) -> Simulation | None:
-    """What is written at this place, if it fits the flow; otherwise `errors` says what is wrong."""
+    """What is written at this place; whether it fits the flow, `errors` says."""
     find_unknown_names(written, Simulation.model_fields, at, errors)
     return read_known(Simulation, written, flow, at, errors)
 
@@ -169,16 +169,16 @@ def read_known(
 ) -> _Model | None:
     """A simulation, or what is more than one; its own names were looked at before."""
     _find_unknown_names_within(written, at, errors)
+    _find_unknown_tasks(written, flow, at, errors)
     try:
         simulation = model.model_validate(dict(written))
     except ValidationError as error:
         add_misfits(error, at, errors)
         return None
-    before = len(errors)
     if isinstance(simulation, Simulation):
         _find_unfit_mocks(simulation, flow, at, errors)
         _find_unfit_faults(simulation, flow, at, errors)
-    return simulation if len(errors) == before else None
+    return simulation
 
 
 def read_mocks(written: object, at: Path, errors: Findings) -> list[Mock]:
@@ -235,36 +235,45 @@ def _find_unknown_names_of_mocks(listed: object, at: Path, errors: Findings) -> 
             find_unknown_names(mock.get("error"), MockError.model_fields, (*at, index, "error"), errors)
 
 
+def _find_unknown_tasks(written: Mapping[str, Any], flow: Flow, at: Path, errors: Findings) -> None:
+    mocks, faults = written.get("mocks"), written.get("faults")
+    named: list[tuple[Path, Any]] = []
+    if isinstance(mocks, dict):
+        named += [((*at, "mocks", place), place) for place in mocks]
+    for index, fault in enumerate(faults if isinstance(faults, list) else ()):
+        if isinstance(fault, dict):
+            named.append(((*at, "faults", index, "after"), fault.get("after")))
+    unknown = [(here, each) for here, each in named if isinstance(each, str) and task_at(flow, each) is None]
+    known = list(places_of(flow)) if unknown else []
+    for here, place in unknown:
+        detail = f"there is no task {shown(place)}; one of a child is called parent/child"
+        errors.add(here, "unknown-task", detail, like=(place, known))
+
+
 def _find_unfit_mocks(simulation: Simulation, flow: Flow, at: Path, errors: Findings) -> None:
     for place, mocks in simulation.mocks.items():
-        here = (*at, "mocks", place)
-        task = task_at(flow, place)
+        here, task = (*at, "mocks", place), task_at(flow, place)
         if task is None:
-            _unknown_task(place, flow, here, errors)
-        elif task.type in SELF_MADE or task.type == "wait":
+            continue
+        if task.type in SELF_MADE or task.type == "wait":
             errors.add(here, "schema", f"a task of type {task.type} does what it says, and takes no mock")
-        else:
-            for index, mock in enumerate(mocks):
-                detail = _unfit_sending(task, mock) if task.type in SENT else _unfit_result(mock)
-                if detail:
-                    errors.add((*here, index), "schema", detail)
+            continue
+        for index, mock in enumerate(mocks):
+            detail = _unfit(mock, task.type)
+            if detail:
+                errors.add((*here, index), "schema", detail)
 
 
 def _find_unfit_faults(simulation: Simulation, flow: Flow, at: Path, errors: Findings) -> None:
     for index, fault in enumerate(simulation.faults):
-        here = (*at, "faults", index, "after")
         task = task_at(flow, fault.after)
-        if task is None:
-            _unknown_task(fault.after, flow, here, errors)
-        elif task.type in SELF_MADE:
-            errors.add(
-                here, "schema", f"a task of type {task.type} has its result at once: nothing can crash"
-            )
+        if task is not None and task.type in SELF_MADE:
+            detail = f"a task of type {task.type} has its result at once: nothing can crash"
+            errors.add((*at, "faults", index, "after"), "schema", detail)
 
 
-def _unknown_task(place: str, flow: Flow, at: Path, errors: Findings) -> None:
-    detail = f"there is no task {shown(place)}; one of a child is called parent/child"
-    errors.add(at, "unknown-task", detail, like=(place, list(places_of(flow))))
+def _unfit(mock: Mock, task_type: str) -> str:
+    return _unfit_sending(mock, task_type) if task_type in SENT else _unfit_result(mock)
 
 
 def _unfit_result(mock: Mock) -> str:
@@ -274,10 +283,10 @@ def _unfit_result(mock: Mock) -> str:
     return "" if is_object else "the data of a result is an object"
 
 
-def _unfit_sending(task: Task, mock: Mock) -> str:
+def _unfit_sending(mock: Mock, task_type: str) -> str:
     if mock.outcome not in (None, "success", "timeout") or mock.error is not None:
-        return f"a mock of a task of type {task.type} is what is sent, or the outcome timeout"
-    if task.type == "approval" and mock.outcome != "timeout":
+        return f"a mock of a task of type {task_type} is what is sent, or the outcome timeout"
+    if task_type == "approval" and mock.outcome != "timeout":
         approved = mock.data.get("approved") if isinstance(mock.data, dict) else None
         if not isinstance(approved, bool):
             return "the answer to an approval is data with 'approved', true or false"
@@ -292,7 +301,7 @@ def parse_simulation(written: object, flow: Flow) -> Simulation:
         simulation = read_simulation(written, flow, (), errors)
     else:
         errors.add((), "wrong-type", "a simulation is an object")
-    if simulation is None:
+    if simulation is None or errors:
         problems = errors.problems(written)
         raise InvalidRequest(f"this cannot be simulated: {problems[0].detail}", problems)
     return simulation

@@ -128,6 +128,8 @@ class View:
 
     def waiting_for(self, wake: Wake) -> Self:
         """The same view, telling what the open execution waits for."""
+        if self.phase is Phase.ENDED:  # opened again, and nothing has come of it yet
+            self.phase, self.ended_at = Phase.READY, None
         self.wake = wake
         self.status = STATUS_OF[wake.reason]
         if self.ending is not None and self.status in _MOVING:

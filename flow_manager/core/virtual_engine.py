@@ -242,16 +242,15 @@ class VirtualEngine:
         answer = self._script.stand_in(execution, task, wait)
         if answer is None:
             return
+        at, attempt_of = self.now + answer.duration, (started.run, started.attempt)
         if wait.kind == "children":
-            execution.stood_in.add((started.run, started.attempt))
+            execution.stood_in.add(attempt_of)
             act = partial(self._stand_in, execution, execution.ended_by(answer, self.now))
-        elif answer.outcome != "success":
-            return  # nobody sends it, and the attempt waits as long as it may
-        else:
+            self._time.plan(at, lambda: attempt_of in execution.stood_in, act)
+        elif answer.outcome == "success":
             kind: MailKind = "answer" if wait.kind == "approval" else "signal"
-            act = partial(self._post, execution, kind, wait.signal, answer.data, answer.by)
-        is_valid = partial(execution.waits_in, started.run, started.attempt)
-        self._time.plan(self.now + answer.duration, is_valid, act)
+            send = partial(self._post, execution, kind, wait.signal, answer.data, answer.by)
+            self._time.plan(at, partial(execution.waits_in, *attempt_of), send)
 
     def _stand_in(self, execution: VirtualExecution, ended: AttemptEnded) -> None:
         execution.stood_in.discard((ended.run, ended.attempt))
@@ -271,7 +270,11 @@ class VirtualEngine:
 
     def _tell(self, execution: VirtualExecution, word: ToChildren) -> None:
         attempt_of = (word.run, word.attempt)
-        execution.stood_in.discard(attempt_of)
+        if attempt_of in execution.stood_in:  # there are no children that could tell when they have ended
+            execution.stood_in.remove(attempt_of)
+            self._time.plan(
+                self.now, partial(execution.waits_in, *attempt_of), partial(self._wake, execution)
+            )
         for child in execution.children.get(attempt_of, ()):
             if word.kind == "compensate":
                 if child.ended is not None and child.ended.status is ExecutionStatus.COMPLETED:

@@ -91,10 +91,13 @@ class VirtualExecution:
         if (run, attempt) in self.stood_in and self.view.wait is not None:
             return Children(self.view.wait.count, 1, 0)
         children = self.children.get((run, attempt), ())
+        statuses = [child.ended.status for child in children if child.ended is not None]
+        unsuccessful = len(statuses) - statuses.count(ExecutionStatus.COMPLETED)
+        is_open = len(children) - len(statuses)
+        if is_open:
+            return Children(len(children), is_open, unsuccessful)
         ends = tuple(end for index, child in enumerate(children) if (end := child.end_at(index)) is not None)
-        unsuccessful = sum(end.status is not ExecutionStatus.COMPLETED for end in ends)
-        is_open = len(children) - len(ends)
-        return Children(len(children), is_open, unsuccessful, () if is_open else ends)
+        return Children(len(children), 0, unsuccessful, ends)
 
     def end_at(self, index: int) -> ChildEnd | None:
         """How it ended, for its parent whose child of this number it is."""

@@ -149,7 +149,8 @@ class ClaimedExecution:
     async def _step(self) -> Action:
         """Decide and record. What was sent meanwhile is read, and then it is decided anew."""
         while True:
-            now = self._around.clock.now()
+            # What was noted has just happened: that is the time of the step, too.
+            now = self._noted[-1].at if self._noted else self._around.clock.now()
             plan = Plan()
             plan.events += self._noted
             action = await self._next_action(plan, now)

@@ -37,7 +37,7 @@ def step_of(claim: Claim, view: View, plan: Plan, action: Action, now: datetime,
         newest_mail,
         plan.taken,
         view.parent,
-        children_of(view, plan.children, now),
+        children_of(view, plan.children, now) if plan.children else (),
         plan.to_children,
     )
 

@@ -167,6 +167,8 @@ class LogObserver:
 
     def recorded(self, view: View, events: Sequence[Event]) -> None:
         least = self._log.getEffectiveLevel()
+        if least > logging.WARNING and not isinstance(events[-1], ExecutionQuarantined):
+            return  # a quarantine is the one thing that is worse, and always the last of its step
         for event in events:
             level = _LEVELS.get(type(event)) or _level(event)
             if level >= least:

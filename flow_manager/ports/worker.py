@@ -46,8 +46,9 @@ class AttemptOrder(msgspec.Struct, frozen=True):
     @property
     def within(self) -> float | None:
         """Seconds for an attempt that starts now; None if nothing bounds it."""
-        bounds = [each for each in (self.timeout, self.time_left) if each is not None]
-        return min(bounds) if bounds else None
+        if self.timeout is None or self.time_left is None:
+            return self.time_left if self.timeout is None else self.timeout
+        return min(self.timeout, self.time_left)
 
 
 class AttemptResult(msgspec.Struct, frozen=True):

@@ -35,6 +35,7 @@ PAGES: Final = [
         for folder in ("tutorial", "howto")
         for page in sorted((ROOT / "docs" / folder).glob("*.md"))
     ),
+    "docs/explanation/what-happens-when.md",
 ]
 NOT_TYPED: Final = {
     "pip install -r requirements.txt": "needs the package index, and installs what runs this test",

@@ -24,7 +24,9 @@ from flow_manager.core.cel.functions import FUNCTIONS
 from flow_manager.core.definition import Outcome
 from flow_manager.core.document import ConditionDocument, FlowDocument, RetryDocument, TaskDocument
 from flow_manager.core.events import Event
+from flow_manager.core.graph import mermaid
 from flow_manager.core.mocks import Fault, Mock, MockError, SentSignal
+from flow_manager.core.parser import FlowParser
 from flow_manager.core.states import ExecutionStatus, WakeReason
 from flow_manager.core.steps import STEP_TYPES
 from flow_manager.errors import FlowManagerError, Problem
@@ -55,6 +57,7 @@ CODE_AT: Final = {
     "add": 1,
     "problem_at": 2,
     "_note": 1,
+    "_add": 1,
     "parameter_error": 1,
     "_unsupported": 0,
     "PydanticCustomError": 0,
@@ -137,19 +140,23 @@ def test_every_outcome_and_status_of_an_execution_has_its_line() -> None:
     assert sorted(page.column("Statuses")) == sorted(ExecutionStatus)
 
 
-CHECKS: Final = (
-    *("checks", "compiling", "mappings", "misfits", "parser", "plain", "references", "schemas", "steps"),
-    *(path.stem for path in (ROOT / "flow_manager" / "core").glob("cel_*.py")),
+CORE: Final = ROOT / "flow_manager" / "core"
+CHECKS: Final = sorted(
+    [
+        *(CORE / f"{name}.py" for name in ("checks", "compiling", "mappings", "misfits", "parser", "plain")),
+        *(CORE / f"{name}.py" for name in ("references", "steps")),
+        *CORE.glob("schema*.py"),
+        *(CORE / "cel").glob("*.py"),
+    ]
 )
 """The modules of the core that look at a flow before it is run."""
 
 
-@pytest.mark.parametrize("name", CHECKS)
-def test_every_code_that_the_check_of_a_flow_can_give_is_among_the_checks(name: str) -> None:
+@pytest.mark.parametrize("module", CHECKS, ids=lambda module: str(module.relative_to(CORE)))
+def test_every_code_that_the_check_of_a_flow_can_give_is_among_the_checks(module: Path) -> None:
     text = Page("flow-document.md").sections["Checks that need no run"]
 
-    codes = problem_codes([ROOT / "flow_manager" / "core" / f"{name}.py"])
-    assert sorted({code for code in codes if f"`{code}`" not in text}) == []
+    assert sorted({code for code in problem_codes([module]) if f"`{code}`" not in text}) == []
 
 
 # -- task types
@@ -349,6 +356,19 @@ def test_a_problem_is_written_with_the_members_that_the_reference_names() -> Non
     members = Problem("#", "code", "detail", "hint", 1, 1, 0).to_json()
 
     assert [name for name in members if f"`{name}`" not in text and f'"{name}"' not in text] == []
+
+
+# -- drawings
+
+DRAWN: Final = re.compile(r"^```json\n(.*?)^```\n+```mermaid\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def test_every_drawing_is_what_the_flow_above_it_looks_like() -> None:
+    text = (ROOT / "docs" / "explanation" / "routing.md").read_text(encoding="utf-8")
+    drawn = DRAWN.findall(text)
+
+    assert len(drawn) == text.count("```mermaid") > 0
+    assert [drawing for _, drawing in drawn] == [mermaid(FlowParser().parse(flow)) for flow, _ in drawn]
 
 
 # -- links

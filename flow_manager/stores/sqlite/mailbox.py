@@ -24,7 +24,7 @@ class Mailbox:
 
     def send(self, mail: NewMail) -> bool:
         """False if nothing had to be sent, since the same is on its way. Raises what `Store.send` raises."""
-        key = to_some_key(mail.execution_id)
+        key, name = to_some_key(mail.execution_id), to_text(mail.name)
         self._must_be_open(key, mail.execution_id)
         if mail.kind == "cancel" and self._db.execute(self._sql["has_cancel"], (key,)).get:
             return False
@@ -32,15 +32,15 @@ class Mailbox:
             raise TooMuchMail(f"{MOST_SIGNALS} signals wait to be taken up; nothing was sent")
         at = to_micros(mail.at)
         if mail.kind == "answer":
-            number = self._db.execute(self._sql["send_answer"], (key, mail.name, at)).get
+            number = self._db.execute(self._sql["send_answer"], (key, name, at)).get
             if number is None:
                 raise ApprovalOver(
                     "this question was answered already, or nobody waits for its answer any more"
                 )
         else:
-            number = self._db.execute(self._sql["send_mail"], (key, mail.kind, mail.name, at)).get
+            number = self._db.execute(self._sql["send_mail"], (key, mail.kind, name, at)).get
         payload = msgspec.json.encode(mail.payload).decode()
-        row = (key, number, at, mail.kind, to_text(mail.name), payload, to_text(mail.by))
+        row = (key, number, at, mail.kind, name, payload, to_text(mail.by))
         self._db.execute(self._sql["add_mail"], row)
         return True
 

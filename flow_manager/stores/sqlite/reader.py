@@ -104,7 +104,8 @@ class SqliteReader:
             return View(execution_id, status=ExecutionStatus.NEEDS_REPAIR)
         if wake is None and has_ended and view.is_ended:
             return view
-        if wake is None or has_ended or view.is_ended or view.last_seq != last_seq:
+        can_be_open = not view.is_ended or view.status is ExecutionStatus.COMPLETED  # and opened again
+        if wake is None or has_ended or not can_be_open or view.last_seq != last_seq:
             view.status = ExecutionStatus.NEEDS_REPAIR
             return view
         return view.waiting_for(wake)

@@ -10,18 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flow_manager.core.plain import Path
-from flow_manager.core.schemas import (
-    DIALECT,
-    LONGEST_PATTERN,
-    MOST_ASKED,
-    MOST_BYTES,
-    MOST_FAULTS,
-    MOST_NESTED,
-    MOST_PARTS,
-    MOST_PATTERNS,
-    Schema,
-    check_schema,
-)
+from flow_manager.core.schema_parts import MOST_ASKED
+from flow_manager.core.schema_reading import DIALECT, LONGEST_PATTERN, MOST_NESTED, MOST_PARTS, MOST_PATTERNS
+from flow_manager.core.schemas import MOST_BYTES, MOST_FAULTS, Schema, check_schema
 from flow_manager.errors import TooLarge
 
 ORDER: dict[str, Any] = {

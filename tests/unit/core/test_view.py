@@ -218,6 +218,12 @@ def test_an_execution_that_is_opened_again_has_not_ended_until_it_ends_again() -
     assert (view.parent, view.ended_at) == (parent, second(5))
 
 
+def test_an_ended_execution_that_waits_for_something_has_been_opened_again() -> None:
+    view = View.fold("e1", ENDS_WELL).waiting_for(Wake(WakeReason.DUE, second(9)))
+
+    assert (view.is_ended, view.status, view.ended_at) == (False, ExecutionStatus.WAITING, None)
+
+
 def test_the_body_of_a_child_tells_its_parent_and_its_output() -> None:
     began = ExecutionStarted(START, "flow123", {}, {}, ParentLink("e0", 2, 1, 7, 1))
 

@@ -10,7 +10,7 @@ import pytest
 from flow_manager.core.definition import Condition, Flow, Task
 from flow_manager.core.expressions import Place, compile_expression
 from flow_manager.core.parser import FlowParser
-from flow_manager.core.walks import routes_of
+from flow_manager.core.routes import routes_of
 from tests.support.flows import flow_of
 
 
