@@ -34,10 +34,11 @@ LONG_FLOW = 300
 
 
 @contextlib.contextmanager
-def embedded() -> Iterator[tuple[NativeBackend, Path]]:
+def embedded(**settings_of_workload: Any) -> Iterator[tuple[NativeBackend, Path]]:
     """The engine with its default settings but for the log, which says nothing at all."""
     with tempfile.TemporaryDirectory(prefix="flow-manager-bench-") as folder:
-        settings = Settings(database=Path(folder, "bench.db"), log_level="error")
+        database = Path(folder, "bench.db")
+        settings = Settings(database=database, log_level="error", **settings_of_workload)
         bootstrap.configure_logging(settings)
         backend = bootstrap.open_backend(settings)
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from typing import Any
 
@@ -18,17 +17,6 @@ async def nothing(context: TaskContext) -> None:
 @register_task("bench.nothing_plain")
 def nothing_plain(context: TaskContext) -> None:
     """Returns at once, in a thread."""
-
-
-@register_task("bench.call")
-async def call(context: TaskContext) -> dict[str, Any]:
-    """One HTTP call to a target that takes its time."""
-    host, port = "127.0.0.1", int(context.input["port"])
-    reader, writer = await asyncio.open_connection(host, port)
-    writer.write(b"GET / HTTP/1.1\r\nHost: target\r\nConnection: close\r\n\r\n")
-    answer = await reader.read(-1)
-    writer.close()
-    return {"status": int(answer.split(b" ", 2)[1])}
 
 
 def chain(length: int, task_type: str, flow_id: str = "bench") -> dict[str, Any]:

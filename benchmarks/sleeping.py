@@ -110,12 +110,12 @@ def _lateness(database: Path) -> float:
 
 
 def _late(reader: SqliteReader, execution_id: str) -> float:
-    started, ended = None, None
+    until, woken = None, None
     for event in reader.history(execution_id):
-        if isinstance(event, AttemptStarted):
-            started = event
+        if isinstance(event, AttemptStarted) and event.wait is not None:
+            until = event.wait.until
         elif isinstance(event, AttemptEnded):
-            ended = event
-    assert started is not None and started.wait is not None and started.wait.until is not None
-    assert ended is not None
-    return (ended.at - started.wait.until).total_seconds()
+            woken = event.at
+    if until is None or woken is None:
+        raise AssertionError(f"{execution_id} has not slept")
+    return (woken - until).total_seconds()

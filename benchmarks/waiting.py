@@ -47,11 +47,17 @@ def waiting() -> list[Figure]:
 
 def _run(port: int) -> tuple[float, float]:
     process = psutil.Process()
-    with embedded() as (backend, folder), closing(SqliteReader(folder / "bench.db")) as reader:
-        flow = parse(chain(1, "bench.call", "bench-call"))
+    with (
+        embedded(http_allow=("127.0.0.0/8",)) as (backend, folder),
+        closing(SqliteReader(folder / "bench.db")) as reader,
+    ):
+        document = chain(1, "http", "bench-call")
+        document["flow"]["tasks"][0]["input"] = {"url": "${input.url}", "read_timeout": PATIENCE}
+        flow = parse(document)
 
         def start(_: int) -> str:
-            return backend.execute(flow, {"port": port}, wait=timedelta(0)).execution_id
+            target = {"url": f"http://127.0.0.1:{port}/"}
+            return backend.execute(flow, target, wait=timedelta(0)).execution_id
 
         began = time.perf_counter()
         with ThreadPoolExecutor(STARTERS) as starters:

@@ -11,6 +11,7 @@ from typing import Any, Final
 import orjson
 from pydantic import BaseModel
 
+from flow_manager.core.cases import find_unfit_cases
 from flow_manager.core.checks import Checks
 from flow_manager.core.compiling import Compiler
 from flow_manager.core.definition import Condition, Flow, RetryPolicy, Task
@@ -97,6 +98,8 @@ class FlowParser:
         if errors:
             return None
         find_bad_references(flow, errors, warnings)
+        if self._task_types is not None:
+            find_unfit_cases(flow, ("tests",), errors)
         return None if errors else flow
 
     def read_nested(self, document: Any, at: Path, errors: Findings, warnings: Findings) -> Flow | None:

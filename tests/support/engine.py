@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from flow_manager.core.definition import Flow
+from flow_manager.core.mail import MailKind
 from flow_manager.core.parser import FlowParser
 from flow_manager.core.view import View
 from flow_manager.engine.admission import EngineLimits
 from flow_manager.engine.orchestrator import FlowOrchestrator
+from flow_manager.ports.store import NewMail
 from flow_manager.stores.sqlite.store import SqliteStore
 from tests.support.fakes import FakeClock, FakeObserver, FakeWaiter, FakeWorker
 
@@ -29,11 +31,37 @@ class Engine:
     clock: FakeClock
     observer: FakeObserver
 
-    def start(self, document: dict[str, Any] | Flow, waiter: FakeWaiter | None = None) -> FakeWaiter:
+    def start(
+        self,
+        document: dict[str, Any] | Flow,
+        waiter: FakeWaiter | None = None,
+        input: dict[str, Any] | None = None,
+    ) -> FakeWaiter:
         flow = document if isinstance(document, Flow) else FlowParser().parse(document)
         waiter = waiter or FakeWaiter()
-        self.orchestrator.start(flow, {}, flow.labels, waiter)
+        self.orchestrator.start(flow, input or {}, flow.labels, waiter)
         return waiter
+
+    async def started(self, document: dict[str, Any], input: dict[str, Any] | None = None) -> str:
+        """The id of an execution that has gone as far as it can by itself."""
+        waiter = self.start(document, input=input)
+        await self.settle()
+        return waiter.execution_id
+
+    async def send(
+        self, execution_id: str, name: str = "", payload: Any = None, kind: MailKind = "signal"
+    ) -> None:
+        await self.orchestrator.send(NewMail(execution_id, self.clock.now(), kind, name, payload))
+
+    async def cancel(self, execution_id: str, reason: str = "") -> None:
+        await self.send(execution_id, reason, kind="cancel")
+
+    def view(self, execution_id: str) -> View:
+        return self.store.describe(execution_id)
+
+    def tasks(self, execution_id: str) -> list[str]:
+        """Which tasks ran, and how each attempt ended."""
+        return [f"{entry.task}:{entry.status}" for entry in self.view(execution_id).attempts]
 
     async def execute(self, document: dict[str, Any]) -> View:
         waiter = self.start(document)
@@ -46,6 +74,12 @@ class Engine:
         """Wait until nothing is driven any more."""
         while self.orchestrator.running:
             await asyncio.sleep(0.001)
+
+    async def go_on(self) -> None:
+        """Look until nothing is due any more."""
+        await self.settle()
+        while self.store.agenda(self.clock.now()).due:
+            await self.look()
 
     async def look(self) -> float:
         """One look for what is due, and all that it sets off."""
