@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import embedded, http, parsing, sleeping, start, waiting
+from benchmarks import embedded, http, parsing, sleeping, start, waiting, whatif
 from benchmarks.figures import Figure, save, show
 
 WORKLOADS = (
@@ -16,6 +16,8 @@ WORKLOADS = (
     ({"W5"}, parsing.parsing),
     ({"W6"}, start.starting),
     ({"W7"}, waiting.waiting),
+    ({"W9"}, whatif.what_if),
+    ({"W-SIM"}, whatif.simulating),
 )
 
 

@@ -7,6 +7,7 @@ import click
 from flow_manager import bootstrap
 from flow_manager.cli import output
 from flow_manager.cli.options import setting_options, settings_from
+from flow_manager.ports.backend import with_step_types
 
 
 @click.command(short_help="List the registered task types.")
@@ -14,7 +15,7 @@ from flow_manager.cli.options import setting_options, settings_from
 @setting_options("task_modules")
 def tasks(as_json: bool, **options: object) -> None:
     """List the registered task types: their names are what `type` in a flow can say."""
-    types = bootstrap.build_registry(settings_from(options)).task_types()
+    types = with_step_types(bootstrap.build_registry(settings_from(options)).task_types())
     if as_json:
         output.show_json([each.to_json() for each in types])
         return

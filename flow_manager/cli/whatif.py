@@ -89,9 +89,10 @@ def _compare(reader: Reader, flow: Flow, ids: Sequence[str]) -> Iterator[tuple[s
 
 
 def _show_compared(compared: Sequence[tuple[str, Comparison]], summary: Mapping[str, Any]) -> None:
+    counted = "1 execution" if len(compared) == 1 else f"{len(compared)} executions"
     output.show_text(
-        f"{len(compared)} executions: {summary['same']} take the same route, {summary['differs']} another, "
-        f"{summary['needs']} need a result that was never recorded"
+        f"{counted}: same route {summary['same']}, another route {summary['differs']}, "
+        f"a result missing {summary['needs']}"
     )
     rows = [
         (execution_id, comparison.outcome, _why(comparison))

@@ -104,9 +104,9 @@ def find_unfit_cases(flow: Flow, at: Path, errors: Findings) -> list[Case]:
     return cases
 
 
-def run_cases(flow: Flow, at: Path = ("tests",)) -> list[CaseResult]:
-    """Run all golden cases of a flow, which stand at this place of its document. Raises `InvalidFlow`
-    if one of them cannot be run."""
+def run_cases(flow: Flow, at: Path = ("tests",), most_events: int | None = None) -> list[CaseResult]:
+    """Run all golden cases of a flow, which stand at this place of its document; or those that come
+    before the last events of so many. Raises `InvalidFlow` if one of them cannot be run."""
     errors = Findings()
     cases = find_unfit_cases(flow, at, errors)
     if errors:
@@ -114,7 +114,14 @@ def run_cases(flow: Flow, at: Path = ("tests",)) -> list[CaseResult]:
         raise InvalidFlow(
             f"the golden cases of flow {flow.id!r} cannot be run: {problems[0].detail}", problems
         )
-    return [_run(flow, case, (*at, index)) for index, case in enumerate(cases)]
+    results: list[CaseResult] = []
+    for index, case in enumerate(cases):
+        if most_events is not None and most_events <= 0:
+            break
+        results.append(_run(flow, case, (*at, index)))
+        if most_events is not None:
+            most_events -= sum(len(each.events) for each in results[-1].simulated.executions)
+    return results
 
 
 def coverage_of(flow: Flow, results: Sequence[CaseResult]) -> Coverage:

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
+import msgspec
+
 from flow_manager.core.conditions import ConditionEvaluator, ConditionFailed
 from flow_manager.core.decision import (
     Action,
@@ -28,12 +30,13 @@ from flow_manager.core.events import (
     AttemptEnded,
     AttemptLost,
     AttemptStarted,
+    Event,
     ExecutionEnding,
     ExecutionQuarantined,
     RetryScheduled,
     Routed,
 )
-from flow_manager.core.results import TaskError
+from flow_manager.core.results import TaskError, output_misfit
 from flow_manager.core.retries import retry_at
 from flow_manager.core.scope import scope_after
 from flow_manager.core.starting import first, start_attempt, start_run
@@ -58,7 +61,7 @@ def next_action(flow: Flow, view: View, plan: Plan, given: Circumstances) -> Act
     """Decide, fold the decision into `view`, and add what is to be recorded to `plan`, until there is
     something to do."""
     while True:
-        decision = decide(flow, view, plan.without_taken(given))
+        decision = checked(flow, decide(flow, view, plan.without_taken(given)))
         for event in decision.events:
             view.apply(event)
         plan.add(decision)
@@ -66,6 +69,24 @@ def next_action(flow: Flow, view: View, plan: Plan, given: Circumstances) -> Act
             return decision.action
         if len(plan.events) >= MOST_EVENTS_PER_STEP and not view.is_ended:
             return Park(Wake(WakeReason.DUE, given.now))
+
+
+def checked(flow: Flow, decision: Decision) -> Decision:
+    """The same, but that a task without a body whose result does not fit its output_schema has failed."""
+    if not any(type(event) is AttemptEnded for event in decision.events):
+        return decision
+    events = tuple(_checked(flow, event) for event in decision.events)
+    return msgspec.structs.replace(decision, events=events)
+
+
+def _checked(flow: Flow, event: Event) -> Event:
+    if not isinstance(event, AttemptEnded) or event.outcome != "success":
+        return event
+    schema = flow.tasks[event.task].output_schema
+    error = None if schema is None else output_misfit(schema, event.data)
+    if error is None:
+        return event
+    return msgspec.structs.replace(event, outcome="failure", message=error.message, data=None, error=error)
 
 
 def decide(flow: Flow, view: View, given: Circumstances) -> Decision:
@@ -193,7 +214,14 @@ def _at_the_end(_flow: Flow, view: View, _given: Circumstances) -> Decision:
 def _start_again(flow: Flow, view: View, given: Circumstances) -> Decision:
     isolated = view.losses >= MOST_LOSSES - 1
     started = AttemptStarted(
-        given.now, view.task, view.run, view.attempt + 1, isolated, compensates=view.compensates
+        given.now,
+        view.task,
+        view.run,
+        view.attempt + 1,
+        isolated,
+        None,
+        view.compensates,
+        view.compensates_attempt,
     )
     return start_attempt(flow, view, started, given)
 

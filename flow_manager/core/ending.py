@@ -8,7 +8,7 @@ from typing import Any
 
 from flow_manager.core.attempts import Attempt
 from flow_manager.core.decision import DecideAgain, Decision, Finish
-from flow_manager.core.definition import Flow
+from flow_manager.core.definition import Flow, Task
 from flow_manager.core.events import ExecutionEnded, ExecutionEnding
 from flow_manager.core.expressions import ExpressionError
 from flow_manager.core.results import TaskError
@@ -52,12 +52,22 @@ def has_something_to_undo(flow: Flow, view: View) -> bool:
 
 
 def to_undo(flow: Flow, view: View) -> Iterator[Attempt]:
-    """The recorded successes that have a compensation and have not had it, the last one first."""
+    """The recorded successes that have a compensation and have not had it, the last one first; and the
+    attempts that did not succeed, but some of whose children may have."""
     for entry in reversed(view.attempts):
-        if entry.status == "success" and not entry.compensates and entry.run not in view.compensated:
+        if not entry.compensates and (entry.run, entry.attempt) not in view.compensated:
             task = flow.tasks[entry.task]
-            if task.compensate_with is not None or (task.child is not None and task.child.compensates):
+            undoes_children = task.child is not None and task.child.compensates
+            if entry.status == "success":
+                if task.compensate_with is not None or undoes_children:
+                    yield entry
+            elif undoes_children and task.compensate_with is None and _may_have_completed(task, entry):
                 yield entry
+
+
+def _may_have_completed(task: Task, entry: Attempt) -> bool:
+    """Whether a child may have completed under an attempt that did not succeed."""
+    return entry.status == "cancelled" or (task.type == "for_each" and entry.status in ("failure", "timeout"))
 
 
 def expression_failed(where: str, error: ExpressionError) -> TaskError:

@@ -56,7 +56,8 @@ class TaskSkipped(_Event, frozen=True, tag="task_skipped"):
 class AttemptStarted(_Event, frozen=True, tag="attempt_started"):
     """Stored before the task body starts. `run` counts the task runs of the execution from 1.
     `isolated`: in a process of its own, because earlier attempts were lost together with theirs.
-    `wait`: it has no body, and waits for this. `compensates`: the run that it undoes."""
+    `wait`: it has no body, and waits for this. `compensates` and
+    `compensates_attempt`: what it undoes."""
 
     task: str
     run: int = 1
@@ -64,6 +65,7 @@ class AttemptStarted(_Event, frozen=True, tag="attempt_started"):
     isolated: bool = False
     wait: Wait | None = None
     compensates: int = 0
+    compensates_attempt: int = 0
 
 
 class AttemptEnded(_Event, frozen=True, tag="attempt_ended"):

@@ -29,6 +29,7 @@ class Place(Enum):
     CONDITION = "the 'when' of a condition"
     RUN_WHEN = "the 'run_when' of a task"
     TASK_INPUT = "the 'input' of a task"
+    STEP_INPUT = "the 'input' of a task without a body"
     OUTPUT = "the 'output' of a flow"
 
 
@@ -37,6 +38,7 @@ NAMES: Final[Mapping[Place, tuple[str, ...]]] = MappingProxyType(
         Place.CONDITION: ("input", "result", "outcome", "results", "execution", "flow", "now"),
         Place.RUN_WHEN: ("input", "results", "execution", "flow", "now"),
         Place.TASK_INPUT: ("input", "results", "execution", "flow", "now", "secrets"),
+        Place.STEP_INPUT: ("input", "results", "execution", "flow", "now"),
         Place.OUTPUT: ("input", "results", "execution", "flow", "now"),
     }
 )

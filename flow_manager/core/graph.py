@@ -64,12 +64,14 @@ def _node_ids(flow: Flow) -> dict[str, str]:
 
 
 def _box(task: Task) -> list[str]:
-    return [task.name] if task.type == task.name else [task.name, task.type]
+    lines = [task.name] if task.type == task.name else [task.name, task.type]
+    return lines if task.run_when is None else [*lines, f"if {task.run_when.source}"]
 
 
 def _ways(flow: Flow) -> Iterator[_Way]:
+    undoing = {task.compensate_with for task in flow.tasks.values()}
     for task in flow.tasks.values():
-        for way in ways_out(flow, task):
+        for way in ways_out(flow, task) if task.name not in undoing else ():
             yield _Way(way.source, way.target, _label(way), way.is_match or way.condition is None)
         if task.compensate_with is not None:
             yield _Way(task.name, task.compensate_with, "undone by", is_match=False)

@@ -105,15 +105,16 @@ def _depends_on_expressions(given: Any, path: Path) -> bool:
         if step not in known:
             return False  # something is missing here, whatever expressions put elsewhere
         value = value[step]
-    return _holds_expressions(value)
+    return holds_expressions(value)
 
 
-def _holds_expressions(value: Any) -> bool:
+def holds_expressions(value: Any) -> bool:
+    """Whether some text within a value may be made by an expression."""
     if isinstance(value, str):
         return "${" in value
     if isinstance(value, dict):
-        return any(_holds_expressions(each) for each in value.values())
-    return isinstance(value, list) and any(_holds_expressions(each) for each in value)
+        return any(holds_expressions(each) for each in value.values())
+    return isinstance(value, list) and any(holds_expressions(each) for each in value)
 
 
 _FLOW_FIELDS: Final = dict(FlowDocument.model_fields)

@@ -18,7 +18,12 @@ from flow_manager.core.definition import Condition, Flow, RetryPolicy, Task
 from flow_manager.core.document import FlowDocument, RetryDocument, TaskDocument
 from flow_manager.core.expressions import Place
 from flow_manager.core.findings import MOST_COLLECTED, Findings
-from flow_manager.core.misfits import find_input_misfits, find_misfits, find_unknown_names
+from flow_manager.core.misfits import (
+    find_input_misfits,
+    find_misfits,
+    find_unknown_names,
+    holds_expressions,
+)
 from flow_manager.core.plain import Path, faults_of, is_plain
 from flow_manager.core.references import find_bad_references
 from flow_manager.core.report import Report
@@ -186,7 +191,7 @@ class _Reading:
             name=written.name,
             type=kind,
             description=written.description,
-            input=self._compile.mapping(_copy(given), (*at, "input"), Place.TASK_INPUT),
+            input=self._compile.mapping(_copy(given), (*at, "input"), _place_of_input(kind)),
             timeout=written.timeout,
             retry=_ONCE if written.retry is None else _retry(written.retry),
             on_lost=written.on_lost,
@@ -208,6 +213,9 @@ class _Reading:
         model = self._parser.input_model(kind)
         if model is not None:
             find_input_misfits(model, given or {}, (*at, "input"), self._errors)
+        form = (given or {}).get("form")
+        if kind == "approval" and isinstance(form, dict) and not holds_expressions(form):
+            self._compile.schema(form, (*at, "input", "form"))
 
 
 def _check_plain(document: Any, errors: Findings) -> bool:
@@ -222,6 +230,11 @@ def _check_plain(document: Any, errors: Findings) -> bool:
     if not errors:
         errors.add((), "too-large", f"the document is larger than {MOST_UNITS >> 20} MiB")
     return False
+
+
+def _place_of_input(task_type: str) -> Place:
+    """What a task without a body is given is recorded, so that no secret may be in it."""
+    return Place.STEP_INPUT if task_type in STEP_TYPES else Place.TASK_INPUT
 
 
 def _copy(value: Any) -> Any:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from flow_manager.core.definition import END
 from flow_manager.core.events import (
@@ -138,7 +138,7 @@ def choice(visits: Sequence[Visit], number: int, status: ExecutionStatus | None)
     return STILL_OPEN if status is None else f"{END}: {status.value}"
 
 
-_TAKE = {
+_TAKE: Final[dict[type, Callable[[Recording, Any], None]]] = {
     AttemptStarted: Recording._started,
     AttemptEnded: Recording._ended,
     AttemptLost: Recording._ended,

@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+
+from flow_manager.core.plain import pointer_to
+from flow_manager.core.schemas import Schema
+
+MOST_MISFITS: Final = 10
+"""Places of a result that are named when it does not fit."""
 
 
 class TaskStatus(StrEnum):
@@ -54,6 +60,17 @@ class TaskExecutionResult:
     @property
     def succeeded(self) -> bool:
         return self.status is TaskStatus.SUCCESS
+
+
+def output_misfit(schema: Schema, data: Any) -> TaskError | None:
+    """The error of a result whose data does not fit; None if it does."""
+    misfits = schema.misfits(data, most=MOST_MISFITS)
+    if not misfits:
+        return None
+    where, detail = pointer_to(misfits[0].path), misfits[0].detail
+    message = f"the result does not fit the output_schema of the task: {detail} (at {where})"
+    details = {"misfits": [{"pointer": pointer_to(each.path), "detail": each.detail} for each in misfits]}
+    return TaskError("task.output_invalid", message, retryable=False, details=details)
 
 
 class RetryTask(Exception):

@@ -19,7 +19,9 @@ from flow_manager.core.definition import Flow, Outcome, Task
 from flow_manager.core.ending import expression_failed, fail
 from flow_manager.core.events import AttemptEnded, AttemptStarted, TaskSkipped, Wait
 from flow_manager.core.expressions import ExpressionError
+from flow_manager.core.plain import pointer_to
 from flow_manager.core.results import TaskError, TaskStatus
+from flow_manager.core.schemas import check_schema
 from flow_manager.core.scope import Results, scope_of
 from flow_manager.core.states import FAR_AWAY, Wake, WakeReason
 from flow_manager.core.steps import (
@@ -36,6 +38,7 @@ from flow_manager.core.steps import (
     first_misfit,
 )
 from flow_manager.core.view import View
+from flow_manager.errors import TooLarge
 
 MOST_EVENTS: Final = 50_000
 """Events of one execution, after which it starts nothing more but what undoes what was done."""
@@ -177,6 +180,7 @@ def _waiting(started: AttemptStarted, wait: Wait) -> AttemptStarted:
         started.isolated,
         wait,
         started.compensates,
+        started.compensates_attempt,
     )
 
 
@@ -196,6 +200,10 @@ def _await_signal(
 def _await_answer(
     _flow: Flow, _view: View, task: Task, started: AttemptStarted, input: ApprovalInput
 ) -> Decision:
+    faults = [] if input.form is None else check_schema(input.form)
+    if faults:
+        message = f"the form of the question is no JSON Schema that can be used: {faults[0].detail}"
+        return _ended(started, "failure", error=TaskError("task.input_invalid", message, retryable=False))
     until = deadline(started.at, input.timeout, task.timeout)
     name = answer_name(started.run, started.attempt)
     wait = Wait("approval", until, name, 0, input.question, input.form, tuple(input.answer_by))
@@ -236,17 +244,41 @@ def start_children(
     if depth > MOST_DEPTH:
         message = f"children of children nest at most {MOST_DEPTH} deep"
         return _ended(started, "failure", error=TaskError("limit.depth", message, retryable=False))
+    misfit = _misfit_of_inputs(task.child, inputs)
+    if misfit is not None:
+        return _ended(started, "failure", error=TaskError("task.input_invalid", misfit, retryable=False))
     children = children_at(task, started.run, started.attempt, inputs, range(min(most, len(inputs))))
-    wait = Wait("children", None, "", len(inputs))
-    wake = Wake(WakeReason.CHILDREN, first(FAR_AWAY, flow, view), task.name)
+    until = deadline(started.at, task.timeout)
+    wait = Wait("children", until, "", len(inputs))
+    wake = Wake(WakeReason.CHILDREN, first(until or FAR_AWAY, flow, view), task.name)
     return Decision((_waiting(started, wait),), Park(wake), children)
 
 
 def children_at(
     task: Task, run: int, attempt: int, inputs: list[dict[str, Any]], places: range
 ) -> tuple[ChildStart, ...]:
-    assert task.child is not None
-    return tuple(ChildStart(task.child, run, attempt, index, inputs[index]) for index in places)
+    child = task.child
+    assert child is not None
+    schema = child.input_schema
+    given = [inputs[index] if schema is None else schema.with_defaults(inputs[index]) for index in places]
+    return tuple(
+        ChildStart(child, run, attempt, index, input) for index, input in zip(places, given, strict=True)
+    )
+
+
+def _misfit_of_inputs(child: Flow | None, inputs: list[dict[str, Any]]) -> str | None:
+    """A sentence about the first input that does not fit the schema of the child; None if all do."""
+    if child is None or child.input_schema is None:
+        return None
+    for index, input in enumerate(inputs):
+        try:
+            misfits = child.input_schema.misfits(child.input_schema.with_defaults(input), most=1)
+        except TooLarge as error:
+            return f"the defaults of the input of child {index} are too large: {error}"
+        if misfits:
+            where = pointer_to(misfits[0].path)
+            return f"the input of child {index} does not fit its schema: {misfits[0].detail} (at {where})"
+    return None
 
 
 def _end_well(

@@ -46,7 +46,7 @@ class WaitInput(BaseModel):
         if self.until is not None:
             try:
                 _moment(self.until)
-            except ValueError as error:
+            except (ValueError, OverflowError) as error:
                 raise PydanticCustomError(
                     "bad-time", "'until' is not a time: {reason}", {"reason": str(error)}
                 ) from error
@@ -136,6 +136,12 @@ STEP_TYPES: Final[Mapping[str, type[BaseModel]]] = MappingProxyType(
     }
 )
 """The task types that need no code, and what each is given."""
+
+
+def description_of(step_type: str) -> str:
+    """One line about a task type that needs no code."""
+    return (STEP_TYPES[step_type].__doc__ or "").splitlines()[0]
+
 
 WITH_CHILDREN: Final = frozenset({"flow", "for_each"})
 LAST_STEPS: Final = frozenset({"succeed", "fail"})

@@ -102,9 +102,11 @@ class View:
     ending: ExecutionEnding | None = None
     """How it is to end, as soon as what is open has ended and what was done is undone."""
     compensates: int = 0
-    """The run that the current run undoes, if it undoes one."""
-    compensated: set[int] = field(default_factory=set)
-    """The runs for which a compensation has been started."""
+    """The run that the current run undoes, if it undoes one,"""
+    compensates_attempt: int = 0
+    """and the attempt of that run."""
+    compensated: set[tuple[int, int]] = field(default_factory=set)
+    """Run and attempt of everything for which a compensation has been started."""
 
     @classmethod
     def fold(cls, execution_id: str, events: Iterable[Event]) -> Self:
@@ -175,9 +177,9 @@ def _attempt_started(view: View, event: AttemptStarted) -> None:
     if event.run != view.run:
         view.run, view.failures, view.losses, view.deaths = event.run, 0, 0, 0
         view.run_started_at = event.at
-        view.compensates = event.compensates
+        view.compensates, view.compensates_attempt = event.compensates, event.compensates_attempt
         if event.compensates:
-            view.compensated.add(event.compensates)
+            view.compensated.add((event.compensates, event.compensates_attempt))
     view.task, view.attempt, view.is_isolated = event.task, event.attempt, event.isolated
     view.wait, view.signal = event.wait, None
     view.phase = Phase.ATTEMPT_OPEN if event.wait is None else Phase.WAITING

@@ -77,15 +77,19 @@ def _children(flow: Flow, view: View, wait: Wait, given: Circumstances) -> Decis
     except ExpressionError as error:
         return _without_input(flow, view, given, children, error)
     tolerated = 0 if input is None else input.tolerate
-    has_failed = children.unsuccessful > tolerated
+    is_late = wait.until is not None and given.now >= wait.until
+    has_failed = children.unsuccessful > tolerated or is_late
     if not has_failed and input is not None and children.started < wait.count:
         last = min(wait.count, children.started + max(0, input.max_parallel - children.open))
         places = range(children.started, last)
         more = children_at(task, view.run, view.attempt, inputs_of_items(input), places)
-        return Decision((), _park(flow, view), more)
+        return Decision((), _park(flow, view, wait), more)
     if children.open:
         cancel = ToChildren("cancel", view.run, view.attempt) if has_failed else None
-        return Decision((), _park(flow, view), (), cancel)
+        return Decision((), _park(flow, view, None if is_late else wait), (), cancel)
+    if is_late and (children.unsuccessful or children.started < wait.count):
+        late = TaskError("task.timeout", "not all children ended in time")
+        return _ended(view, given, "timeout", error=late)
     return _of_list(view, given, has_failed) if input is not None else _of_one(view, given)
 
 
@@ -104,15 +108,17 @@ def _without_input(
 ) -> Decision:
     """A list that cannot be read any more: what is open is cancelled, and then the execution fails."""
     if children.open:
-        return Decision((), _park(flow, view), (), ToChildren("cancel", view.run, view.attempt))
+        return Decision((), _park(flow, view, None), (), ToChildren("cancel", view.run, view.attempt))
     failed = expression_failed(f"the input of task {view.task!r}", error)
     if view.compensates:
         return _ended(view, given, "failure", error=failed)
     return Decision((ExecutionEnding(given.now, ExecutionStatus.FAILED, failed),), DecideAgain())
 
 
-def _park(flow: Flow, view: View) -> Park:
-    return Park(Wake(WakeReason.CHILDREN, first(FAR_AWAY, flow, view), view.task))
+def _park(flow: Flow, view: View, wait: Wait | None) -> Park:
+    """Until a child has ended; or the time is up, if there is one."""
+    until = FAR_AWAY if wait is None or wait.until is None else wait.until
+    return Park(Wake(WakeReason.CHILDREN, first(until, flow, view), view.task))
 
 
 def _of_one(view: View, given: Circumstances) -> Decision:
@@ -132,9 +138,11 @@ def _of_list(view: View, given: Circumstances, has_failed: bool) -> Decision:
         return _ended(view, given, "failure", error=error)
     if not has_failed:
         return _ended(view, given, "success", data=data)
-    first_bad = next(end for end in children.ends if end.status is not ExecutionStatus.COMPLETED)
-    message = f"{children.unsuccessful} of {children.started} children did not complete"
-    details = {"first": {"index": first_bad.index, "error": _child_failed(first_bad).to_json()}}
+    # Those that were cancelled for it are no cause.
+    bad = [end for end in children.ends if end.status is not ExecutionStatus.COMPLETED]
+    failed = [end for end in bad if end.status is ExecutionStatus.FAILED] or bad
+    message = f"{len(failed)} of {children.started} children failed"
+    details = {"first": {"index": failed[0].index, "error": _child_failed(failed[0]).to_json()}}
     error = TaskError("for_each.failed", message, details=details)
     return _ended(view, given, "failure", data=data, error=error)
 
@@ -155,7 +163,8 @@ def _as_data(end: ChildEnd) -> dict[str, Any]:
 
 def _child_failed(end: ChildEnd) -> TaskError:
     if end.error is not None:
-        return TaskError(end.error.code, f"child {end.execution_id}: {end.error.message}")
+        message = f"child {end.execution_id}: {end.error.message}"
+        return TaskError(end.error.code, message, end.error.retryable)
     return TaskError("flow.failed", f"child {end.execution_id} ended as {end.status.value}")
 
 

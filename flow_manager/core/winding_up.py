@@ -69,32 +69,29 @@ def wind_up(flow: Flow, view: View, given: Circumstances) -> Decision:
 
 def _await_children(view: View, given: Circumstances) -> Decision:
     """Of an attempt that is given up, or of one that is being undone."""
-    undone = next((entry for entry in view.attempts if entry.run == view.compensates), None)
-    run, attempt = (view.run, view.attempt) if undone is None else _last_of(view, undone.run)
+    run, attempt = view.run, view.attempt
+    if view.compensates:
+        run, attempt = view.compensates, view.compensates_attempt
     if given.children is None:
         return Decision((), LookAtChildren(run, attempt))
     if given.children.open:
         return Decision((), Park(Wake(WakeReason.CHILDREN, FAR_AWAY, view.task)))
-    if undone is None:
-        return Decision((AttemptCancelled(given.now, view.task, view.run, view.attempt),), DecideAgain())
-    ended = AttemptEnded(given.now, view.task, view.run, view.attempt, "success")
-    return Decision((ended,), DecideAgain())
-
-
-def _last_of(view: View, run: int) -> tuple[int, int]:
-    """The attempt of a run that succeeded."""
-    return run, max(entry.attempt for entry in view.attempts if entry.run == run)
+    if view.compensates:
+        ended = AttemptEnded(given.now, view.task, view.run, view.attempt, "success")
+        return Decision((ended,), DecideAgain())
+    return Decision((AttemptCancelled(given.now, view.task, view.run, view.attempt),), DecideAgain())
 
 
 def _undo(flow: Flow, view: View, undone: Attempt, given: Circumstances) -> Decision:
-    task = flow.tasks[undone.task]
+    task, now, run = flow.tasks[undone.task], given.now, view.run + 1
     if task.compensate_with is not None:
-        started = AttemptStarted(given.now, task.compensate_with, view.run + 1, compensates=undone.run)
-        return start_attempt(flow, view, started, given)
+        name, what = task.compensate_with, (undone.run, undone.attempt)
+        return start_attempt(flow, view, AttemptStarted(now, name, run, 1, False, None, *what), given)
     wait = Wait("children")
-    started = AttemptStarted(given.now, task.name, view.run + 1, wait=wait, compensates=undone.run)
-    # It looks by itself once the word is out: if none of the children completed, nobody will tell it.
-    wake = Wake(WakeReason.DUE, given.now)
+    started = AttemptStarted(now, task.name, run, 1, False, wait, undone.run, undone.attempt)
+    # Of several none may have completed; then nobody would ever tell, so it looks at once.
+    has_completed = task.type == "flow" and undone.status == "success"
+    wake = Wake(WakeReason.CHILDREN, FAR_AWAY, task.name) if has_completed else Wake(WakeReason.DUE, now)
     return Decision((started,), Park(wake), (), ToChildren("compensate", undone.run, undone.attempt))
 
 

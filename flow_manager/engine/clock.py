@@ -8,6 +8,7 @@ jumps neither stops what waits nor hurries it; times of day catch up slowly, or 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -51,12 +52,14 @@ class SystemClock:
         now = monotonic()
         self._course = _Course(wall(), now, 1.0, now + LOOK_EVERY)
         self._has_jumped = False
+        self._lock = threading.Lock()
 
     def now(self) -> datetime:
-        monotonic, course = self.monotonic(), self._course
-        if monotonic >= course.look_at:
-            course = self._course = self._corrected(course, monotonic)
-        return course.at(monotonic)
+        with self._lock:  # two corrections at once would each forget the other
+            monotonic = self.monotonic()
+            if monotonic >= self._course.look_at:
+                self._course = self._corrected(self._course, monotonic)
+            return self._course.at(monotonic)
 
     def _corrected(self, course: _Course, monotonic: float) -> _Course:
         now = course.at(monotonic)

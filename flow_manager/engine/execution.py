@@ -9,9 +9,9 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from flow_manager.core.children import Children
 from flow_manager.core.decide import next_action
@@ -43,6 +43,8 @@ from flow_manager.ports.store import Claim, Store
 from flow_manager.ports.worker import AttemptResult, Worker
 
 log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
 
 CANCELLED_FROM_INSIDE: Final = AttemptResult(
     "failure",
@@ -167,13 +169,12 @@ class ClaimedExecution:
             if not isinstance(action, LookAtChildren):
                 self._children = None
                 return action
-            self._children = await self._around.store.look_at_children(
-                self.view.execution_id, action.run, action.attempt
-            )
+            asked = (self.view.execution_id, action.run, action.attempt)
+            self._children = await self._patiently(self._around.store.look_at_children, *asked)
 
     async def _read_again(self) -> None:
         """What is stored, and what has happened since; decisions that were not recorded are forgotten."""
-        claimed = await self._around.store.read_again(self.claim)
+        claimed = await self._patiently(self._around.store.read_again, self.claim)
         self.view = view_of(claimed)
         for event in self._noted:
             self.view.apply(event)
@@ -278,20 +279,23 @@ class ClaimedExecution:
     # -- recording
 
     async def _commit(self, plan: Plan, action: Action, now: datetime) -> None:
-        """Make a step durable. A full store is waited for: the result of the attempt is in hand and
-        must not be lost."""
+        """Make a step durable."""
         step = step_of(self.claim, self.view, plan, action, now, self._newest_mail)
-        while True:
-            try:
-                told = await self._around.store.commit(step)
-                break
-            except StoreFull:
-                log.warning("the store is full; execution %s waits for space", self.claim.execution_id)
-                self._around.store_was_full()
-                await asyncio.sleep(FULL_STORE_PATIENCE)
+        told = await self._patiently(self._around.store.commit, step)
         self._noted = []
         if step.taken:
             self._mail = tuple(mail for mail in self._mail if mail.number not in step.taken)
         self._around.recorded(self.view, plan.events)
         if told:
             self._around.sent(told)
+
+    async def _patiently(self, ask: Callable[..., Awaitable[Answer]], *what: Any) -> Answer:
+        """What the store answers. A full one is waited for: the result of the attempt is in hand and must
+        not be lost."""
+        while True:
+            try:
+                return await ask(*what)
+            except StoreFull:
+                log.warning("the store is full; execution %s waits for space", self.claim.execution_id)
+                self._around.store_was_full()
+                await asyncio.sleep(FULL_STORE_PATIENCE)

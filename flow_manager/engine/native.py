@@ -18,6 +18,7 @@ from typing import Any, Final
 from flow_manager.core.definition import Flow
 from flow_manager.core.events import Event
 from flow_manager.core.mail import MailKind
+from flow_manager.core.plain import shown
 from flow_manager.core.starting import answer_name
 from flow_manager.core.view import View
 from flow_manager.engine.following import Followers
@@ -132,7 +133,7 @@ class NativeBackend(ReadingBackend):
         must_be_plain("payload", payload, self._most_input)
         flow = self.definition(execution_id)
         if not awaits_signals(flow, name):
-            raise SignalUnknown(f"no task of flow {flow.id!r} waits for a signal named {name!r}")
+            raise SignalUnknown(f"no task of flow {flow.id!r} waits for a signal named {shown(name)}")
         self._send(execution_id, "signal", name, payload, by)
 
     def cancel(self, execution_id: str, reason: str = "", *, by: str = "") -> None:

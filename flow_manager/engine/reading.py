@@ -28,6 +28,7 @@ from flow_manager.ports.backend import (
     Summary,
     TaskType,
     Violation,
+    with_step_types,
 )
 from flow_manager.ports.store import Reader
 
@@ -128,7 +129,7 @@ class ReadingBackend:
         return self._reader.executions(limit=limit, status=status)
 
     def task_types(self) -> Sequence[TaskType]:
-        return self._catalogue.task_types()
+        return with_step_types(self._catalogue.task_types())
 
     def health(self) -> Health:
         return Health("read_only", False, self._reader.open_executions(), self._reader.describe_store())

@@ -16,6 +16,7 @@ from flow_manager.core.definition import Flow
 from flow_manager.core.events import Event
 from flow_manager.core.report import Report
 from flow_manager.core.states import ExecutionStatus
+from flow_manager.core.steps import STEP_TYPES, description_of
 from flow_manager.core.view import View
 
 DEFAULT_LISTED: Final = 50
@@ -46,7 +47,8 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class TaskType:
-    """A registered task as `flow-manager tasks` shows it. `runs` is `async`, `thread` or `process`."""
+    """A registered task as `flow-manager tasks` shows it. `runs` is `async`, `thread` or
+    `process`, or `engine` if it needs no code."""
 
     name: str
     runs: str
@@ -63,6 +65,15 @@ class TaskType:
             "input_schema": self.input_schema,
             "origin": self.origin,
         }
+
+
+def with_step_types(registered: Sequence[TaskType]) -> Sequence[TaskType]:
+    """The registered task types and those that need no code, by name."""
+    types = [
+        TaskType(name, "engine", description_of(name), model.model_json_schema(), "built in")
+        for name, model in STEP_TYPES.items()
+    ]
+    return sorted([*registered, *types], key=lambda task_type: task_type.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +213,7 @@ class Backend(Protocol):
         """The newest executions first."""
 
     def task_types(self) -> Sequence[TaskType]:
-        """The registered tasks by name."""
+        """The registered tasks, and those that need no code, by name."""
 
     def health(self) -> Health:
         """Whether it works; answers at once even if the store does not."""

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Container, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from flow_manager.core.attempts import Attempt
 from flow_manager.core.definition import Outcome
-from flow_manager.core.plain import pointer_to
-from flow_manager.core.results import TaskError
+from flow_manager.core.results import TaskError, output_misfit
 from flow_manager.core.schemas import Schema
-
-MOST_MISFITS: Final = 10
-"""Places of a result that are named when it does not fit."""
 
 
 class AttemptOrder(msgspec.Struct, frozen=True):
@@ -66,14 +62,8 @@ class AttemptResult(msgspec.Struct, frozen=True):
 
     def checked(self, schema: Schema) -> AttemptResult:
         """The same if its data fits the schema, and otherwise a failure that says what does not."""
-        misfits = schema.misfits(self.data, most=MOST_MISFITS)
-        if not misfits:
-            return self
-        pointer, detail = pointer_to(misfits[0].path), misfits[0].detail
-        message = f"the result does not fit the output_schema of the task: {detail} (at {pointer})"
-        details = {"misfits": [{"pointer": pointer_to(each.path), "detail": each.detail} for each in misfits]}
-        error = TaskError("task.output_invalid", message, retryable=False, details=details)
-        return AttemptResult("failure", message, None, error)
+        error = output_misfit(schema, self.data)
+        return self if error is None else AttemptResult("failure", error.message, None, error)
 
 
 class Worker(Protocol):

@@ -48,6 +48,14 @@ class Engine:
         await self.settle()
         return waiter.execution_id
 
+    async def held(self, document: dict[str, Any], task: str = "task1") -> str:
+        """The id of an execution whose body of this task has started, and waits for the gate of it."""
+        self.worker.gates[task] = asyncio.Event()
+        before, waiter = len(self.worker.orders), self.start(document)
+        while not any(order.task == task for order in self.worker.orders[before:]):
+            await asyncio.sleep(0.001)
+        return waiter.execution_id
+
     async def send(
         self, execution_id: str, name: str = "", payload: Any = None, kind: MailKind = "signal"
     ) -> None:

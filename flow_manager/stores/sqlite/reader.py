@@ -147,7 +147,10 @@ class SqliteReader:
         return bytes(text)
 
     def children(self, execution_id: str) -> Sequence[ChildSummary]:
-        return self._each(_child, "children_of", to_some_key(execution_id), MOST_CHILDREN_LISTED)
+        children = self._each(_child, "children_of", to_some_key(execution_id), MOST_CHILDREN_LISTED)
+        if not children and not self._each(bytes, "digest_of", to_some_key(execution_id)):
+            raise ExecutionUnknown(f"no execution has the id {execution_id[:64]!r}")
+        return children
 
     def claims(self) -> Sequence[Claim]:
         return self._each(lambda key, epoch: Claim(from_key(key), key, epoch), "live_claims")

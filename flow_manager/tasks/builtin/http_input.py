@@ -194,8 +194,7 @@ class HttpInput(BaseModel):
         """The URL with the parameters. One that is null is left out."""
         pairs: list[tuple[str, str]] = []
         for name, value in self.query.items():
-            values = value if isinstance(value, list) else [value]
-            pairs += [(name, _written(each)) for each in values if each is not None]
+            pairs += [(name, _written(each)) for each in _listed(value) if each is not None]
         return parse_url(self.url).with_parameters(pairs)
 
     def expects(self, status: int) -> bool:
@@ -223,8 +222,8 @@ class HttpDocument(HttpInput):
     def _check_literal_query(
         cls, query: dict[str, Scalar | list[Scalar]]
     ) -> dict[str, Scalar | list[Scalar]]:
-        single = {name: value for name, value in query.items() if not isinstance(value, list)}
-        _raise_all((name, value, check_literal_parameter(name, value)) for name, value in single.items())
+        single = [(name, each) for name in query for each in _listed(query[name])]
+        _raise_all((name, value, check_literal_parameter(name, value)) for name, value in single)
         return query
 
 
@@ -245,6 +244,10 @@ def _raise_all(errors: Iterable[tuple[str, Any, PydanticCustomError | None]]) ->
     ]
     if found:
         raise ValidationError.from_exception_data("members", found)
+
+
+def _listed(value: Scalar | list[Scalar]) -> list[Scalar]:
+    return value if isinstance(value, list) else [value]
 
 
 def _written(value: Scalar) -> str:

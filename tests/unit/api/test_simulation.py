@@ -111,6 +111,16 @@ def test_a_case_that_cannot_be_run_is_refused_at_its_place(
     assert codes_of(response) == [(pointer, "unknown-task")]
 
 
+def test_cases_beyond_what_may_be_simulated_are_not_run(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(simulation, "MOST_EVENTS", 5)
+
+    answer = client.post("/v1/flows:test", json=changed(tests=[GOOD, GOOD])).get_json()
+
+    assert (len(answer["cases"]), answer["passed"], answer["truncated"]) == (1, False, True)
+
+
 # -- what if
 
 

@@ -168,9 +168,7 @@ def test_the_newest_executions_of_a_flow_are_compared(flow_manager: CommandLine)
     result = flow_manager("whatif", flow_manager.write("flow.json", FLOW))
 
     assert result.exit_code == ExitCode.OK
-    assert result.stdout == (
-        "1 executions: 1 take the same route, 0 another, 0 need a result that was never recorded\n"
-    )
+    assert result.stdout == "1 execution: same route 1, another route 0, a result missing 0\n"
     assert result.stderr == "no differences\n"
     assert flow_manager.reader.is_closed
 
@@ -185,7 +183,7 @@ def test_a_difference_is_shown_with_its_place(flow_manager: CommandLine) -> None
 
     result = flow_manager("whatif", file, "--against", EXECUTION)
 
-    assert "1 need a result that was never recorded" in result.stdout
+    assert "a result missing 1" in result.stdout
     assert (
         "after fetch (task run 1): store was recorded, now check; no result of check, visit 1"
         in result.stdout

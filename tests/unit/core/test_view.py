@@ -56,7 +56,7 @@ CANCELLED = TaskError("execution.cancelled", "no more", retryable=False)
 UNDONE: list[Event] = [
     *ENDS_WELL[:3],
     ExecutionEnding(second(3), ExecutionStatus.CANCELLED, CANCELLED, 1, "ann"),
-    AttemptStarted(second(4), "give_back", 2, 1, compensates=1),
+    AttemptStarted(second(4), "give_back", 2, 1, compensates=1, compensates_attempt=1),
     AttemptEnded(second(5), "give_back", 2, 1, "success", "given back", {"rows": 0}),
 ]
 
@@ -189,7 +189,7 @@ def test_a_cancelled_attempt_has_no_result() -> None:
 def test_a_compensation_is_a_task_run_whose_result_nobody_sees() -> None:
     view = View.fold("e1", UNDONE)
 
-    assert (view.run, view.compensates, view.compensated) == (2, 1, {1})
+    assert (view.run, view.compensates, view.compensated) == (2, 1, {(1, 1)})
     assert [entry.compensates for entry in view.attempts] == [0, 1]
     assert view.results.keys() == {"fetch"}
     assert [entry.to_json().get("compensates") for entry in view.attempts] == [None, 1]

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flow_manager.core.events import AttemptStarted, Event
+from flow_manager.core.children import Children
 from flow_manager.core.states import FAR_AWAY, ExecutionStatus, Wake, WakeReason
 from flow_manager.core.view import View
 from flow_manager.errors import StoreFull
-from flow_manager.ports.store import Step
+from flow_manager.ports.store import Claim, Claimed, NewExecution, Step
 from flow_manager.stores.sqlite.store import SqliteStore
 from tests.support.documents import document, task
 from tests.support.engine import Engine, engine
@@ -124,17 +124,14 @@ def test_a_signal_wakes_whoever_waits_for_it_and_nobody_else(tmp_path: Path) -> 
 def test_a_signal_that_came_too_early_is_there_when_it_is_waited_for(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with engine(tmp_path / "a.db") as it:
-            it.worker.gates["task1"] = asyncio.Event()
-            waiter = it.start(document(task("a"), task("signal", {"name": "paid"}), task("b")))
-            while not it.worker.orders:
-                await asyncio.sleep(0.001)
+            running = await it.held(document(task("a"), task("signal", {"name": "paid"}), task("b")))
 
-            await it.send(waiter.execution_id, "paid", 1)
-            await it.send(waiter.execution_id, "paid", 2)
+            await it.send(running, "paid", 1)
+            await it.send(running, "paid", 2)
             it.worker.gates["task1"].set()
             await it.go_on()
 
-            view = it.view(waiter.execution_id)
+            view = it.view(running)
             assert view.status is ExecutionStatus.COMPLETED
             assert view.results["task2"].data["payload"] == 1
 
@@ -319,19 +316,19 @@ class FullAtTimes(SqliteStore):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "relaxed")
-        self.refused = 0
+        self.asked = 0
 
-    def look_at_children(self, execution_id: str, run: int, attempt: int) -> Any:
+    def look_at_children(self, execution_id: str, run: int, attempt: int) -> Awaitable[Children]:
         return self._at_times(super().look_at_children, execution_id, run, attempt)
 
-    def read_again(self, claim: Any) -> Any:
+    def read_again(self, claim: Claim) -> Awaitable[Claimed]:
         return self._at_times(super().read_again, claim)
 
-    async def _at_times(self, ask: Any, *arguments: Any) -> Any:
-        self.refused += 1
-        if self.refused % 2:
+    async def _at_times(self, ask: Callable[..., Awaitable[Any]], *what: Any) -> Any:
+        self.asked += 1
+        if self.asked % 2:
             raise StoreFull("no space")
-        return await ask(*arguments)
+        return await ask(*what)
 
 
 def test_a_full_store_is_waited_for_and_sends_nobody_to_repair(
@@ -346,138 +343,136 @@ def test_a_full_store_is_waited_for_and_sends_nobody_to_repair(
             await it.go_on()
             assert it.view(parent).status is ExecutionStatus.COMPLETED
 
-            it.worker.gates["task1"] = asyncio.Event()
-            running = it.start(document(task("a")))
-            while it.worker.orders[-1].execution_id != running.execution_id or not running.execution_id:
-                await asyncio.sleep(0.001)
-            await it.cancel(running.execution_id)
+            running = await it.held(document(task("a")))
+            await it.cancel(running)
             await it.settle()
-            assert it.view(running.execution_id).status is ExecutionStatus.CANCELLED
+            assert it.view(running).status is ExecutionStatus.CANCELLED
 
-        assert store.refused >= 4
+        assert store.asked >= 4
 
     run(scenario())
 
 
-EVERYTHING = document(
-    task("a", compensate_with="undo"),
-    task("wait", {"for": 10}),
-    task("signal", {"name": "paid"}, compensate_with="undo"),
-    task("flow", {"flow": document(task("b", compensate_with="undo"), task("undo", name="undo"), flow_id="child")["flow"]}),
-    task("for_each", {"flow": CHILD, "items": [1, 2, 3], "max_parallel": 2}),
-    task("fail", {"code": "shop.closed"}),
-    {"name": "undo", "type": "undo"},
-)  # fmt: skip
+def with_undo(flow: dict[str, Any]) -> dict[str, Any]:
+    """The same with a task that undoes, beside the way."""
+    flow["flow"]["tasks"].append({"name": "undo", "type": "undo"})
+    return flow
 
 
-class Died(BaseException):
-    """The process is gone: nothing it does after this reaches the store."""
+UNDOABLE = with_undo(document(task("b", compensate_with="undo"), flow_id="child"))["flow"]
+EVERYTHING = with_undo(
+    document(
+        task("a", compensate_with="undo"),
+        task("wait", {"for": 10}),
+        task("signal", {"name": "paid"}, compensate_with="undo"),
+        task("flow", {"flow": UNDOABLE}),
+        task("for_each", {"flow": CHILD, "items": [1, 2, 3], "max_parallel": 2}),
+        task("fail", {"code": "shop.closed"}),
+    )
+)
 
 
 class MortalStore(SqliteStore):
-    """Dies with its write number `last`: before it is made, or right after."""
+    """The engine that writes to it ends with write number `last`: it dies before that is made, or right
+    after; or it is closed meanwhile."""
 
-    def __init__(self, path: Path, last: int, after: bool) -> None:
+    def __init__(self, path: Path, last: int, how: str) -> None:
         super().__init__(path, "relaxed")
         self._left = last
-        self._dies_after = after
-        self.died = asyncio.Event()
+        self._how = how
+        self.ends = asyncio.Event()
 
-    def start(self, new: Any) -> Any:
+    def start(self, new: NewExecution) -> Awaitable[Claim]:
         return self._mortally(super().start, new)
 
-    def commit(self, step: Step) -> Any:
+    def commit(self, step: Step) -> Awaitable[Sequence[str]]:
         return self._mortally(super().commit, step)
 
-    def claim_due(self, now: Any, limit: int) -> Any:
+    def claim_due(self, now: datetime, limit: int) -> Awaitable[Sequence[Claimed]]:
         return self._mortally(super().claim_due, now, limit)
 
-    async def _mortally(self, write: Any, *arguments: Any) -> Any:
+    async def _mortally(self, write: Callable[..., Awaitable[Any]], *what: Any) -> Any:
         self._left -= 1
-        if self._left <= 0 and not (self._left == 0 and self._dies_after):
-            await self._die()
-        answer = await write(*arguments)
+        if self._left < (self._how == "dies after it"):
+            await self._end()
+        answer = await write(*what)
         if self._left <= 0:
-            await self._die()
+            await self._end()
         return answer
 
-    async def _die(self) -> None:
-        self.died.set()
-        await asyncio.Event().wait()
+    async def _end(self) -> None:
+        self.ends.set()
+        if self._how != "is closed":  # nothing that it does any more reaches the store, nor the other way
+            await asyncio.Event().wait()
 
 
-async def life(path: Path, clock: FakeClock, worker: FakeWorker, last: int, after: bool) -> str | None:
-    """Of an engine, until it dies or nothing is left to do; the answer is what it started."""
-    store = MortalStore(path, last, after)
-    async with engine(path, worker, clock, store=store) as it:
-        living = asyncio.ensure_future(live(it))
-        dying = asyncio.ensure_future(store.died.wait())
-        await asyncio.wait((living, dying), return_when=asyncio.FIRST_COMPLETED)
-        for each in (living, dying, *it.orchestrator._running.values()):
-            each.cancel()
-        await asyncio.wait((living, dying))
-    listed = SqliteStore(path)
-    ids = [one.execution_id for one in listed.executions() if one.flow_id == "test"]
-    await listed.stop()
-    return ids[0] if ids else None
+async def life(it: Engine, store: MortalStore, how: str) -> None:
+    """Of an engine, until it ends or nothing is left to do."""
+    living, ending = asyncio.ensure_future(live(it)), asyncio.ensure_future(store.ends.wait())
+    await asyncio.wait((living, ending), return_when=asyncio.FIRST_COMPLETED)
+    if living.done():
+        await living
+    work = [] if how == "is closed" else it.orchestrator._running.values()
+    for each in (living, ending, *work):
+        each.cancel()
+    await asyncio.wait((living, ending))
 
 
 async def live(it: Engine) -> None:
-    """Start the flow if it is not there, and do whatever there is to do, until nothing is open."""
-    if not any(one.flow_id == "test" for one in it.store.executions()):
-        it.start(EVERYTHING)
-        await it.settle()
-        (root,) = (one.execution_id for one in it.store.executions() if one.flow_id == "test")
-        await it.send(root, "paid")
+    """Start the flow unless it is there, send what it waits for, and let time pass until it has ended."""
+    if root_of(it.store) is None:
+        await it.started(EVERYTHING)
     while it.store.open_executions():
-        root = next(one.execution_id for one in it.store.executions() if one.flow_id == "test")
-        wake = it.view(root).wake
-        if wake is not None and wake.reason is WakeReason.SIGNAL and not it.store.agenda(it.clock.now()).due:
-            await it.send(root, "paid")
-        it.clock.advance(5)
         await it.go_on()
+        root = root_of(it.store)
+        assert root is not None
+        if root.wake is not None and root.wake.reason is WakeReason.SIGNAL:
+            await it.send(root.execution_id, "paid")
+        it.clock.advance(5)
 
 
-def outcome(view: View) -> list[tuple[str, int, str, int]]:
-    """What was done, without what was lost on the way."""
-    return [
-        (entry.task, entry.run, entry.status, entry.compensates)
-        for entry in view.attempts
-        if entry.status not in ("lost", "released")
-    ]
+def root_of(store: SqliteStore) -> View | None:
+    """The only execution that is nobody's child."""
+    found = [one.execution_id for one in store.executions() if one.flow_id == "test"]
+    return store.describe(found[0]) if found else None
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before it is stored", "after it is stored"])
-def test_everything_survives_the_death_of_the_engine_at_any_write(tmp_path: Path, after: bool) -> None:
-    types = frozenset(["a", "b", "undo"])
+async def lived(path: Path, last: int, how: str) -> tuple[View, int]:
+    """How the flow ended if its first engine ended with write number `last`, and how many it took."""
+    clock, worker, lives = FakeClock(), FakeWorker(task_types=frozenset(["a", "b", "undo"])), 0
+    while True:
+        lives += 1
+        store = MortalStore(path, last if lives == 1 else 10_000, how)
+        async with engine(path, worker, clock, store=store) as it:
+            await life(it, store, how)
+        reader = SqliteStore(path)
+        assert list(reader.violations()) == []
+        root, still_open = root_of(reader), reader.open_executions()
+        await reader.stop()
+        if root is not None and not still_open:
+            return root, lives
 
-    async def lived(path: Path, last: int) -> tuple[View, list[Event], int]:
-        clock, worker, lives = FakeClock(), FakeWorker(task_types=types), 0
-        while True:
-            lives += 1
-            root = await life(path, clock, worker, last if lives == 1 else 10_000, after)
-            store = SqliteStore(path)
-            try:
-                assert list(store.violations()) == []
-                if root is not None and not store.open_executions():
-                    return store.describe(root), list(store.history(root)), lives
-            finally:
-                await store.stop()
 
+@pytest.mark.parametrize("how", ["dies before it", "dies after it", "is closed"])
+def test_everything_survives_the_end_of_the_engine_at_any_write(tmp_path: Path, how: str) -> None:
     async def scenario() -> None:
-        expected, _, _ = await lived(tmp_path / "undisturbed.db", 10_000)
+        expected, _ = await lived(tmp_path / "undisturbed.db", 10_000, how)
         assert expected.error is not None
         assert expected.error.code == "shop.closed"
-        undone = [entry.compensates for entry in expected.attempts if entry.compensates]
-        assert undone == [4, 3, 1]
+        assert [entry.compensates for entry in expected.attempts if entry.compensates] == [4, 3, 1]
         last, lives = 0, 2
         while lives > 1:
             last += 1
-            view, history, lives = await lived(tmp_path / f"{last}.db", last)
-            assert outcome(view) == outcome(expected)
+            view, lives = await lived(tmp_path / f"{last}.db", last, how)
             assert view.error == expected.error
-            starts = [event for event in history if isinstance(event, AttemptStarted)]
-            assert len(starts) <= len(expected.attempts) + 1
+            assert done(view) == done(expected)
+            assert len(view.attempts) <= len(expected.attempts) + 1
         assert last > 30
 
     run(scenario())
+
+
+def done(view: View) -> list[tuple[str, int, str, int]]:
+    """What was done, without what was lost or given back on the way."""
+    kept = [entry for entry in view.attempts if entry.status not in ("lost", "released")]
+    return [(entry.task, entry.run, entry.status, entry.compensates) for entry in kept]
