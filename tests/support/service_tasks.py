@@ -4,6 +4,7 @@ what started can be compared with what was recorded."""
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 from pathlib import Path
@@ -65,6 +66,17 @@ async def hold(context: TaskContext) -> dict[str, Any]:
     """Waits until the file `path` of its input is there."""
     _note(context, "start")
     while not Path(context.task_input["path"]).exists():
+        await asyncio.sleep(0.01)
+    return {}
+
+
+@register_task("tell_and_hold")
+async def tell_and_hold(context: TaskContext) -> dict[str, Any]:
+    """Writes its input as a line at the end of the file `path`, then waits until the file `gate` is there."""
+    _note(context, "start")
+    with Path(context.task_input["path"]).open("a") as told:
+        told.write(json.dumps(dict(context.task_input)) + "\n")
+    while not Path(context.task_input["gate"]).exists():
         await asyncio.sleep(0.01)
     return {}
 
