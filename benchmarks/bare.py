@@ -114,7 +114,7 @@ class BareLoop:
 
     def _move(self, keys: Sequence[bytes], seq: int, last_seq: int) -> None:
         now = _now()
-        self._many("move_wake", [("claim", now, last_seq, "", key, 1, seq) for key in keys])
+        self._many("move_wake", [("claim", now, last_seq, "", 0, key, 1, seq) for key in keys])
 
     def _end(self, keys: Sequence[bytes], seq: int) -> None:
         now = _now()

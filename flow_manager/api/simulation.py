@@ -29,6 +29,8 @@ from flow_manager.core.whatif import Comparison, WhatIf, summary_of
 from flow_manager.errors import InvalidRequest, Problem
 from flow_manager.ports.backend import MOST_LISTED, Backend
 
+AT_ONCE: Final = 2
+"""Requests that are worked on at once: each keeps a core busy."""
 DEFAULT_COMPARED: Final = 100
 """Recorded executions that are compared, if nobody says how many."""
 MOST_EVENTS: Final = 200_000
@@ -52,7 +54,7 @@ class SimulationRoutes:
     def __init__(self, backend: Backend, settings: ApiSettings) -> None:
         self._backend = backend
         self._max_body = settings.max_body
-        self._room = Room.for_long_reads(settings.handler_threads)
+        self._room = Room(min(AT_ONCE, settings.handler_threads - 2))
 
     def add_to(self, app: Flask) -> None:
         app.add_url_rule("/v1/flows:simulate", view_func=self.simulate, methods=["POST"])

@@ -37,13 +37,12 @@ from flow_manager.core.mail import Mail
 from flow_manager.core.recording import RecordedAttempt, Recording, Visit, choice
 from flow_manager.core.states import FAR_AWAY, TIMED
 from flow_manager.core.view import Phase, View
-from flow_manager.core.virtual_engine import EveryType
+from flow_manager.core.virtual_engine import EVERY_TYPE
 
 MOST_DECISIONS: Final = 50_000
 """Decisions of one execution, after which it is left as it is."""
 NO_CHILDREN: Final = Children(0, 0, 0)
 
-_EVERY_TYPE: Final = EveryType()
 _SHORTEST, _LONGEST = 0.0, 1.0 - 2**-53
 """Chances with which a wait is as short, and as long, as it can be."""
 
@@ -143,7 +142,7 @@ class Replay:
         given = Circumstances(
             self._now,
             _SHORTEST if type(following) is RetryScheduled else _LONGEST,
-            _EVERY_TYPE,
+            EVERY_TYPE,
             True,
             self._loss,
             self._mail(following),

@@ -6,7 +6,7 @@ The decisions are those of the engine; whoever simulates a flow twice gets the s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -190,13 +190,11 @@ def simulate(flow: Flow, request: Simulation) -> Simulated:
     return replace(play(flow, request, script), unmocked=tuple(script.unmocked))
 
 
-def play(
-    flow: Flow, request: Simulation, script: Script, task_types: Container[str] | None = None
-) -> Simulated:
+def play(flow: Flow, request: Simulation, script: Script) -> Simulated:
     """Run a flow by a script. Raises what `simulate` raises."""
     input = _accepted(flow, request.input)
     secrets = dict.fromkeys(secrets_of(flow), HIDDEN)
-    engine = VirtualEngine(script, request.now, request.chance, task_types, secrets)
+    engine = VirtualEngine(script, request.now, request.chance, secrets)
     execution = engine.start(flow, input, {**flow.labels, **request.labels})
     for signal in request.signals:
         at = request.now + (signal.after or NO_TIME)

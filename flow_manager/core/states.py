@@ -27,6 +27,9 @@ class ExecutionStatus(StrEnum):
     """Open: it failed or was cancelled, and what it had done is being undone."""
 
 
+MOVING: Final = frozenset({ExecutionStatus.RUNNING, ExecutionStatus.WAITING})
+"""Open, and on its way without anybody's help."""
+
 ENDED: Final = frozenset({ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED})
 
 

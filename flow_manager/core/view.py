@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, auto
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from flow_manager.core.attempts import Attempt, format_time
 from flow_manager.core.children import ParentLink
@@ -33,10 +33,7 @@ from flow_manager.core.events import (
     Wait,
 )
 from flow_manager.core.results import TaskError
-from flow_manager.core.states import STATUS_OF, ExecutionStatus, Wake, WakeReason
-
-_MOVING: Final = frozenset({ExecutionStatus.RUNNING, ExecutionStatus.WAITING})
-"""Open, and on its way without anybody's help."""
+from flow_manager.core.states import MOVING, STATUS_OF, ExecutionStatus, Wake, WakeReason
 
 
 class Phase(IntEnum):
@@ -134,7 +131,7 @@ class View:
             self.phase, self.ended_at = Phase.READY, None
         self.wake = wake
         self.status = STATUS_OF[wake.reason]
-        if self.ending is not None and self.status in _MOVING:
+        if self.ending is not None and self.status in MOVING:
             self.status = ExecutionStatus.COMPENSATING
         return self
 

@@ -64,6 +64,9 @@ class EveryType(Container[str]):
         return True
 
 
+EVERY_TYPE: Final = EveryType()
+
+
 class _BoundReached(Exception):
     """The simulation has done all that it may do."""
 
@@ -77,14 +80,12 @@ class VirtualEngine:
         script: Script,
         now: datetime,
         chance: float,
-        task_types: Container[str] | None = None,
         secrets: Mapping[str, str] = NOTHING,
     ) -> None:
         self.executions: list[VirtualExecution] = []
         self.stopped = ""
         self._script = script
         self._chance = chance
-        self._task_types = EveryType() if task_types is None else task_types
         self._secrets = secrets
         self._time = VirtualTime(now)
         self._latest = now + MOST_TIME
@@ -165,7 +166,7 @@ class VirtualEngine:
             given = Circumstances(
                 self.now,
                 self._chance,
-                self._task_types,
+                EVERY_TYPE,
                 mail=tuple(execution.mail),
                 children=children,
                 secrets=self._secrets,

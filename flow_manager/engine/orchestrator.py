@@ -177,17 +177,18 @@ class FlowOrchestrator:
         except Exception as error:
             self._note_failure(error)
             raise
-        if mail.kind == "cancel":
-            self.sent([mail.execution_id])
+        self.sent([mail.execution_id] if mail.kind == "cancel" else ())
+
+    def sent(self, cancelled: Sequence[str]) -> None:
+        """Something was sent. Whoever it cancels is interrupted if it is worked on here; also if its
+        claim has just come, and its work begins in this turn of the loop."""
+        asyncio.get_running_loop().call_soon(self._interrupt, cancelled)
         self.poller.nudge()
 
-    def sent(self, execution_ids: Sequence[str]) -> None:
-        """A cancellation was sent to these; those that are worked on here are interrupted."""
+    def _interrupt(self, execution_ids: Sequence[str]) -> None:
         for execution_id in execution_ids:
-            driven = self._driven.get(execution_id)
-            if driven is not None:
-                driven.cancel()
-        self.poller.nudge()
+            if execution_id in self._driven:
+                self._driven[execution_id].cancel()
 
     def _note_failure(self, error: Exception, execution_id: str = "") -> None:
         if isinstance(error, StoreFull):

@@ -52,7 +52,7 @@ SCHEMA: Final = [
     "table properties (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID, STRICT",
     "table wakes (execution_id BLOB PRIMARY KEY, reason TEXT NOT NULL, due_at INTEGER NOT NULL,"
     " epoch INTEGER NOT NULL, last_seq INTEGER NOT NULL, detail TEXT NOT NULL,"
-    " mail INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID, STRICT",
+    " mail INTEGER NOT NULL DEFAULT 0, is_ending INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID, STRICT",
 ]
 
 # What version 1 wrote, letter by letter.

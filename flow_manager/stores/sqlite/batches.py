@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from flow_manager.core.states import WakeReason
+from flow_manager.core.states import ExecutionStatus, WakeReason
 from flow_manager.ports.store import Claim, NewExecution, Step
 from flow_manager.stores.sqlite.rows import (
     end_checksum,
@@ -69,12 +69,13 @@ class StepRows:
         else:
             reason, detail = wake.reason.value, to_text(wake.detail)
             now_last, due_at = last_seq + len(step.events), to_micros(wake.due_at)
+            ending = step.status is ExecutionStatus.COMPENSATING
             if wake.reason is WakeReason.CLAIM:
-                self.moved.append((reason, due_at, now_last, detail, key, epoch, last_seq))
+                self.moved.append((reason, due_at, now_last, detail, ending, key, epoch, last_seq))
             else:
                 now = to_micros(step.at)
                 fence = (key, epoch, last_seq)
-                self.parked.append((step.mail, reason, now, due_at, now_last, detail, *fence))
+                self.parked.append((step.mail, reason, now, due_at, now_last, detail, ending, *fence))
         if step.events:
             self.history.append(history_row(key, last_seq + 1, step.events))
         self.taken += [(key, number) for number in step.taken]

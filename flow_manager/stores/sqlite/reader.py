@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from flow_manager.core.events import Event, ExecutionEnded, decode_event
-from flow_manager.core.states import ENDED, STATUS_OF, ExecutionStatus, Wake, WakeReason
+from flow_manager.core.states import ENDED, MOVING, STATUS_OF, ExecutionStatus, Wake, WakeReason
 from flow_manager.core.view import View
 from flow_manager.errors import ExecutionUnknown, StoreDamaged
 from flow_manager.ports.backend import ChildSummary, Summary, Violation
@@ -62,7 +62,9 @@ _VIOLATIONS: Final[Sequence[tuple[str, tuple[str, ...], str, str]]] = (
 _UNREADABLE: Final = (msgspec.MsgspecError, ValueError, LookupError, AttributeError, TypeError)
 """What decoding and folding a history raise if it is not one."""
 
-_OPEN_STATUS: Final = {reason.value: status for reason, status in STATUS_OF.items()}
+_OPEN_STATUS: Final = {reason.value: status for reason, status in STATUS_OF.items()} | {
+    "compensating": ExecutionStatus.COMPENSATING
+}
 
 
 class SqliteReader:
@@ -127,8 +129,11 @@ class SqliteReader:
             return self._each(_summary, "newest_completed_executions", limit)
         if status in ENDED:
             return self._each(_summary, "newest_otherwise_ended_executions", status.value, limit)
-        reasons = [reason for reason, open_status in _OPEN_STATUS.items() if open_status is status]
-        return self._each(_summary, "newest_open_executions", msgspec.json.encode(reasons).decode(), limit)
+        is_ending = status is ExecutionStatus.COMPENSATING
+        wanted = MOVING if is_ending else {status}
+        reasons = [reason.value for reason, each in STATUS_OF.items() if each in wanted]
+        names = msgspec.json.encode(reasons).decode()
+        return self._each(_summary, "newest_open_executions", names, is_ending, limit)
 
     def violations(self) -> Sequence[Violation]:
         found: list[Violation] = []

@@ -16,14 +16,14 @@ INSERT INTO history (execution_id, seq, last_seq, events, checksum) VALUES (?, ?
 
 -- name: move_wake
 -- Fenced: changes nothing for a writer whose claim or knowledge of the history is old.
-UPDATE wakes SET reason = ?, due_at = ?, last_seq = ?, detail = ?
+UPDATE wakes SET reason = ?, due_at = ?, last_seq = ?, detail = ?, is_ending = ?
 WHERE execution_id = ? AND epoch = ? AND last_seq = ? AND reason = 'claim'
 
 -- name: park_wake
 -- Fenced like move_wake. An execution to which something was sent that its writer does not know is due at once.
 UPDATE wakes SET reason = CASE WHEN mail > ?1 THEN 'due' ELSE ?2 END,
-    due_at = CASE WHEN mail > ?1 THEN min(?3, ?4) ELSE ?4 END, last_seq = ?5, detail = ?6
-WHERE execution_id = ?7 AND epoch = ?8 AND last_seq = ?9 AND reason = 'claim'
+    due_at = CASE WHEN mail > ?1 THEN min(?3, ?4) ELSE ?4 END, last_seq = ?5, detail = ?6, is_ending = ?7
+WHERE execution_id = ?8 AND epoch = ?9 AND last_seq = ?10 AND reason = 'claim'
 
 -- name: end_wake
 -- Fenced like move_wake: an execution that ends waits for nothing. One to which something was sent that
@@ -176,7 +176,9 @@ LEFT JOIN wakes w ON w.execution_id = e.id WHERE e.id = ?
 
 -- name: newest_executions
 -- A page of the list. Texts come as bytes: a damaged one must not stop the reading of the others.
-SELECT e.id, e.digest, CAST(d.flow_id AS BLOB), CAST(coalesce(e.status, w.reason) AS BLOB), e.started_at, e.ended_at, e.checksum
+SELECT e.id, e.digest, CAST(d.flow_id AS BLOB), CAST(coalesce(e.status, CASE
+    WHEN w.is_ending AND w.reason NOT IN ('quarantine', 'repair') THEN 'compensating' ELSE w.reason END) AS BLOB),
+    e.started_at, e.ended_at, e.checksum
 FROM executions e LEFT JOIN wakes w ON w.execution_id = e.id LEFT JOIN definitions d ON d.digest = e.digest
 ORDER BY e.id DESC LIMIT ?
 
@@ -193,10 +195,13 @@ FROM executions e LEFT JOIN definitions d ON d.digest = e.digest
 WHERE e.status = ? AND e.status <> 'completed' ORDER BY e.id DESC LIMIT ?
 
 -- name: newest_open_executions
--- A page of the list with one wake reason out of a JSON array of them.
-SELECT e.id, e.digest, CAST(d.flow_id AS BLOB), CAST(w.reason AS BLOB), e.started_at, e.ended_at, e.checksum
+-- A page of the list with one wake reason out of a JSON array of them, and those that are ending or not.
+SELECT e.id, e.digest, CAST(d.flow_id AS BLOB), CAST(CASE
+    WHEN w.is_ending AND w.reason NOT IN ('quarantine', 'repair') THEN 'compensating' ELSE w.reason END AS BLOB),
+    e.started_at, e.ended_at, e.checksum
 FROM wakes w JOIN executions e ON e.id = w.execution_id LEFT JOIN definitions d ON d.digest = e.digest
-WHERE w.reason IN (SELECT value FROM json_each(?)) ORDER BY w.execution_id DESC LIMIT ?
+WHERE w.reason IN (SELECT value FROM json_each(?))
+    AND (w.reason IN ('quarantine', 'repair') OR w.is_ending = ?) ORDER BY w.execution_id DESC LIMIT ?
 
 -- name: definition_of
 -- The digest and the text of the flow that an execution started with.

@@ -2,6 +2,9 @@
 -- A writer that parks says which number it knew, so that nothing that came meanwhile is slept through.
 ALTER TABLE wakes ADD COLUMN mail INTEGER NOT NULL DEFAULT 0;
 
+-- Whether the execution is to end, and undoes what it did: it is `compensating`, whatever moves it on.
+ALTER TABLE wakes ADD COLUMN is_ending INTEGER NOT NULL DEFAULT 0;
+
 DROP INDEX wakes_due;
 CREATE INDEX wakes_due ON wakes (due_at) WHERE reason IN ('due', 'signal', 'children');
 
