@@ -29,6 +29,8 @@ class Attempt:
     error: TaskError | None = None
     compensates: int = 0
     """The run that it undoes, if it undoes one."""
+    completed: int = 0
+    """How many of its children had completed when it was cancelled."""
 
     def to_json(self) -> dict[str, Any]:
         """The entry of `execution_history`: the brief's four fields and what else is known."""

@@ -67,7 +67,7 @@ def to_undo(flow: Flow, view: View) -> Iterator[Attempt]:
 
 def _may_have_completed(task: Task, entry: Attempt) -> bool:
     """Whether a child may have completed under an attempt that did not succeed."""
-    return entry.status == "cancelled" or (task.type == "for_each" and entry.status in ("failure", "timeout"))
+    return entry.completed > 0 or (task.type == "for_each" and entry.status in ("failure", "timeout"))
 
 
 def expression_failed(where: str, error: ExpressionError) -> TaskError:

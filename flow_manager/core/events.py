@@ -92,11 +92,13 @@ class AttemptLost(_Event, frozen=True, tag="attempt_lost"):
 
 
 class AttemptCancelled(_Event, frozen=True, tag="attempt_cancelled"):
-    """The execution is to end, and so the attempt was told to stop. What it did is not known."""
+    """The execution is to end, and so the attempt was told to stop. What it did is not known, but for
+    how many of its children had completed."""
 
     task: str
     run: int = 1
     attempt: int = 1
+    completed: int = 0
 
 
 class SignalReceived(_Event, frozen=True, tag="signal_received"):

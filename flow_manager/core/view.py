@@ -210,7 +210,7 @@ def _task_skipped(view: View, event: TaskSkipped) -> None:
 
 def _attempt_cancelled(view: View, event: AttemptCancelled) -> None:
     entry = view.attempts[-1]
-    entry.ended_at, entry.status = event.at, "cancelled"
+    entry.ended_at, entry.status, entry.completed = event.at, "cancelled", event.completed
     view.phase = Phase.CANCELLED
 
 

@@ -78,16 +78,18 @@ def _children(flow: Flow, view: View, wait: Wait, given: Circumstances) -> Decis
         return _without_input(flow, view, given, children, error)
     tolerated = 0 if input is None else input.tolerate
     is_late = wait.until is not None and given.now >= wait.until
-    has_failed = children.unsuccessful > tolerated or is_late
-    if not has_failed and input is not None and children.started < wait.count:
+    has_failed = children.unsuccessful > tolerated
+    is_given_up = has_failed or is_late
+    if not is_given_up and input is not None and children.started < wait.count:
         last = min(wait.count, children.started + max(0, input.max_parallel - children.open))
         places = range(children.started, last)
         more = children_at(task, view.run, view.attempt, inputs_of_items(input), places)
         return Decision((), _park(flow, view, wait), more)
     if children.open:
-        cancel = ToChildren("cancel", view.run, view.attempt) if has_failed else None
+        cancel = ToChildren("cancel", view.run, view.attempt) if is_given_up else None
         return Decision((), _park(flow, view, None if is_late else wait), (), cancel)
-    if is_late and (children.unsuccessful or children.started < wait.count):
+    was_cancelled = any(end.status is ExecutionStatus.CANCELLED for end in children.ends)
+    if is_late and (was_cancelled or children.started < wait.count):
         late = TaskError("task.timeout", "not all children ended in time")
         return _ended(view, given, "timeout", error=late)
     return _of_list(view, given, has_failed) if input is not None else _of_one(view, given)

@@ -79,7 +79,10 @@ def _await_children(view: View, given: Circumstances) -> Decision:
     if view.compensates:
         ended = AttemptEnded(given.now, view.task, view.run, view.attempt, "success")
         return Decision((ended,), DecideAgain())
-    return Decision((AttemptCancelled(given.now, view.task, view.run, view.attempt),), DecideAgain())
+    children = given.children
+    completed = children.started - children.open - children.unsuccessful
+    cancelled = AttemptCancelled(given.now, view.task, view.run, view.attempt, completed)
+    return Decision((cancelled,), DecideAgain())
 
 
 def _undo(flow: Flow, view: View, undone: Attempt, given: Circumstances) -> Decision:
@@ -89,9 +92,8 @@ def _undo(flow: Flow, view: View, undone: Attempt, given: Circumstances) -> Deci
         return start_attempt(flow, view, AttemptStarted(now, name, run, 1, False, None, *what), given)
     wait = Wait("children")
     started = AttemptStarted(now, task.name, run, 1, False, wait, undone.run, undone.attempt)
-    # Of several none may have completed; then nobody would ever tell, so it looks at once.
-    has_completed = task.type == "flow" and undone.status == "success"
-    wake = Wake(WakeReason.CHILDREN, FAR_AWAY, task.name) if has_completed else Wake(WakeReason.DUE, now)
+    # It may be that none had completed, and then nobody would ever tell: so it looks at once.
+    wake = Wake(WakeReason.DUE, now)
     return Decision((started,), Park(wake), (), ToChildren("compensate", undone.run, undone.attempt))
 
 

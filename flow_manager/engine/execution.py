@@ -201,6 +201,7 @@ class ClaimedExecution:
         if not self._around.may_start_attempts:
             return False
         task = action.task
+        self._is_cancelled &= self.view.ending is None  # what undoes something is not interrupted
         if self._is_cancelled:
             return await self._leave_open()
         self._is_attempting = True

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -318,6 +321,344 @@ def test_c09_where_there_are_no_parameters_all_are_unknown(refusing: Refusing, c
 
     assert kind_of(problem) == (422, "invalid-request")
     assert codes_of(problem) == [("token", "unknown-parameter")]
+
+
+# -- what is sent to executions
+
+UNDO = {"name": "undo", "type": "hold"}
+FORM = {
+    "type": "object",
+    "properties": {
+        "copies": {"type": "integer", "minimum": 1},
+        "a/b": {"type": "array", "items": {"enum": ["x", "y"]}},
+    },
+    "required": ["copies"],
+    "additionalProperties": False,
+}
+GO = {"name": "go"}
+SENT_TO: dict[str, dict[str, object]] = {
+    "/v1/executions/{}:cancel": {},
+    "/v1/executions/{}:signal": {"name": "go"},
+    "/v1/approvals/{}": {"approved": True},
+}
+"""Where something can be sent, and what."""
+
+
+def started(refusing: Refusing, flow: Mapping[str, Any]) -> str:
+    """The id of an execution that waits for something by now."""
+    execution_id: str = refusing.service.execute(flow, "respond-async").json()["execution_id"]
+    refusing.executed.append(execution_id)
+    refusing.service.await_status(execution_id, "waiting")
+    return execution_id
+
+
+def ended(refusing: Refusing, execution_id: str) -> dict[str, Any]:
+    """How it stands after it was cancelled, if it had not ended before."""
+    refusing.service.client.post(f"/v1/executions/{execution_id}:cancel", json={})
+    return refusing.service.await_status(execution_id, "completed", "failed", "cancelled")
+
+
+def sent(action: str, execution_id: str, body: object) -> bytes:
+    return post(f"/v1/executions/{execution_id}:{action}", as_body(body))
+
+
+@pytest.fixture
+def waiting(refusing: Refusing) -> Iterator[str]:
+    """An execution that will take a signal up in an hour."""
+    execution_id = started(refusing, document(task("wait", {"for": "1h"}), task("signal", GO)))
+    yield execution_id
+    assert ended(refusing, execution_id)["status"] == "cancelled"
+
+
+@pytest.fixture
+def asking(refusing: Refusing) -> Iterator[str]:
+    """The path of a question that two people may answer; the execution goes on behind it."""
+    question = {"question": "How many?", "form": FORM, "answer_by": ["ada", "bob"]}
+    execution_id = started(refusing, document(task("approval", question), task("wait", {"for": "1h"})))
+    shown = refusing.accepted(request("GET", f"/v1/executions/{execution_id}"))
+    yield shown["questions"][0]["url"]
+    ended(refusing, execution_id)
+
+
+@pytest.mark.parametrize("name", [UNKNOWN, *NO_IDS], ids=lambda name: name[:40])
+@pytest.mark.parametrize(("path", "body"), SENT_TO.items())
+def test_c15_what_is_sent_to_nobody_is_not_found(
+    refusing: Refusing, path: str, body: object, name: str
+) -> None:
+    problem = refusing.refused(post(path.format(name), as_body(body)))
+
+    assert kind_of(problem) == (404, "not-found")
+
+
+@pytest.mark.parametrize(
+    "name", ["x", UNKNOWN, "a.b.c.d", f"{UNKNOWN}.1.1.{'0' * 32}", f"{UNKNOWN}.1.1.%D9%A3"]
+)
+def test_c15_a_link_that_nobody_gave_out_leads_nowhere(refusing: Refusing, name: str) -> None:
+    for content in (
+        request("GET", f"/v1/approvals/{name}"),
+        post(f"/v1/approvals/{name}", as_body({"approved": True})),
+    ):
+        assert kind_of(refusing.refused(content)) == (404, "not-found")
+
+
+def test_c15_a_link_of_which_anything_is_changed_leads_nowhere(refusing: Refusing, asking: str) -> None:
+    for place in range(len("/v1/approvals/"), len(asking)):
+        other = "1" if asking[place] == "0" else "0"
+        forged = asking[:place] + other + asking[place + 1 :]
+
+        assert kind_of(refusing.refused(post(forged, as_body({"approved": True})))) == (404, "not-found")
+
+
+@pytest.mark.parametrize("headers", [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}])
+def test_c05_a_page_of_another_origin_sends_nothing(
+    refusing: Refusing, waiting: str, asking: str, headers: dict[str, str]
+) -> None:
+    for path, body in [
+        (f"/v1/executions/{waiting}:cancel", {}),
+        (f"/v1/executions/{waiting}:signal", GO),
+        (asking, {"approved": True, "answer": {"copies": 1}, "by": "ada"}),
+    ]:
+        assert kind_of(refusing.refused(post(path, as_body(body), headers))) == (403, "cross-origin")
+    assert refusing.service.status(waiting)["status"] == "waiting"
+
+
+@pytest.mark.parametrize("path", SENT_TO)
+def test_c09_nothing_is_sent_with_a_query(refusing: Refusing, path: str) -> None:
+    problem = refusing.refused(post(path.format(UNKNOWN) + "?force=1", b"{}"))
+
+    assert codes_of(problem) == [("force", "unknown-parameter")]
+
+
+@pytest.mark.parametrize(
+    ("action", "body", "errors"),
+    [
+        ("signal", [], [("#", "wrong-type")]),
+        ("signal", None, [("#", "wrong-type")]),
+        ("signal", {}, [("#/name", "required")]),
+        ("signal", {"name": 1}, [("#/name", "wrong-type")]),
+        ("signal", {"name": None}, [("#/name", "wrong-type")]),
+        ("signal", {"name": "a b"}, [("#/name", "bad-text")]),
+        ("signal", {"name": ""}, [("#/name", "bad-text")]),
+        ("signal", {"name": "x" * 129}, [("#/name", "bad-text")]),
+        ("signal", {"name": "x" * 100_000}, [("#/name", "bad-text")]),
+        ("signal", {**GO, "by": 1}, [("#/by", "wrong-type")]),
+        ("signal", {**GO, "by": "a\r\nb"}, [("#/by", "bad-text")]),
+        ("signal", {**GO, "by": "\x1b[31m"}, [("#/by", "bad-text")]),
+        ("signal", {**GO, "paylod": 1}, [("#/paylod", "unknown-field")]),
+        ("signal", {**GO, "__class__": 1}, [("#/__class__", "unknown-field")]),
+        ("signal", {**GO, "<script>": 1}, [("#/%3Cscript%3E", "unknown-field")]),
+        ("signal", {**GO, "payload": "x" * 262_143}, [("#/payload", "too-large")]),
+        ("signal", {"nam": "go"}, [("#/name", "required"), ("#/nam", "unknown-field")]),
+        ("cancel", [], [("#", "wrong-type")]),
+        ("cancel", {"reason": 1}, [("#/reason", "wrong-type")]),
+        ("cancel", {"reason": "a\nb"}, [("#/reason", "bad-text")]),
+        ("cancel", {"reasons": "a"}, [("#/reasons", "unknown-field")]),
+        ("cancel", {"by": ["ada"]}, [("#/by", "wrong-type")]),
+    ],
+    ids=lambda value: str(value)[:50],
+)
+def test_c15_what_is_sent_in_another_shape_is_refused(
+    refusing: Refusing, waiting: str, action: str, body: object, errors: list[tuple[str, str]]
+) -> None:
+    problem = refusing.refused(sent(action, waiting, body))
+
+    assert kind_of(problem) == (422, "invalid-request")
+    assert codes_of(problem) == errors
+    assert refusing.service.status(waiting)["status"] == "waiting"
+
+
+@pytest.mark.parametrize("name", ["gone", "Go", "go.", "task2", "x" * 128])
+def test_c15_a_signal_that_nothing_waits_for_is_refused(refusing: Refusing, waiting: str, name: str) -> None:
+    problem = refusing.refused(sent("signal", waiting, {"name": name}))
+
+    assert kind_of(problem) == (422, "unknown-signal")
+
+
+@pytest.mark.parametrize("status", ["completed", "failed", "cancelled"])
+def test_c15_an_execution_that_has_ended_takes_nothing(refusing: Refusing, status: str) -> None:
+    last = {"completed": task("signal", GO), "failed": task("flop"), "cancelled": task("wait", {"for": "1h"})}
+    flow = document(task("signal", GO, run_when="false"), last[status])
+    execution_id = refusing.service.execute(flow, "respond-async").json()["execution_id"]
+    refusing.executed.append(execution_id)
+    if status == "completed":
+        refusing.service.await_status(execution_id, "waiting")
+        refusing.service.client.post(f"/v1/executions/{execution_id}:signal", json=GO)
+    if status == "cancelled":
+        ended(refusing, execution_id)
+    before = refusing.service.await_status(execution_id, status)
+
+    for content in (sent("signal", execution_id, GO), sent("cancel", execution_id, {})):
+        for _ in range(2):
+            assert kind_of(refusing.refused(content)) == (409, "already-terminal")
+    assert refusing.service.status(execution_id) == before
+
+
+def test_c16_a_cancellation_can_be_sent_again_until_the_end(refusing: Refusing, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    flow = document(task("transform", compensate_with="undo"), task("signal", GO))
+    flow["flow"]["tasks"].append({**UNDO, "input": {"path": str(gate)}})
+    execution_id = started(refusing, flow)
+    client = refusing.service.client
+
+    answers = [client.post(f"/v1/executions/{execution_id}:cancel", json={"reason": "no"}) for _ in range(2)]
+    refusing.service.await_status(execution_id, "compensating")
+    answers += [
+        client.post(f"/v1/executions/{execution_id}:cancel", json={"reason": "again"}),
+        client.post(f"/v1/executions/{execution_id}:signal", json=GO),
+    ]
+    gate.touch()
+    body = refusing.service.await_status(execution_id, "cancelled")
+
+    assert [answer.status_code for answer in answers] == [202] * 4
+    assert answers[0].json() == answers[1].json() == answers[2].json()
+    assert (body["error"]["code"], body["error"]["message"]) == ("execution.cancelled", "no")
+    assert [entry["task_name"] for entry in body["execution_history"]] == ["task1", "task2", "undo"]
+    assert kind_of(refusing.refused(sent("cancel", execution_id, {}))) == (409, "already-terminal")
+
+
+def test_c15_the_2001st_signal_that_nobody_has_taken_up_is_refused(refusing: Refusing, waiting: str) -> None:
+    def signal(number: int) -> int:
+        answer = refusing.service.client.post(
+            f"/v1/executions/{waiting}:signal", json={**GO, "payload": number}
+        )
+        return answer.status_code
+
+    with ThreadPoolExecutor(8) as senders:
+        statuses = [*senders.map(signal, range(2_000))]
+    content = sent("signal", waiting, GO)
+    answer = ask(refusing.port, content)
+
+    assert set(statuses) == {202}
+    assert kind_of(refusing.problem(answer, content)) == (429, "too-many-signals")
+    assert answer is not None
+    assert int(answer.headers["retry-after"]) > 0
+    assert refusing.service.status(waiting)["status"] == "waiting"
+
+
+# -- answers
+
+
+def answer_of(**members: object) -> dict[str, object]:
+    return {"approved": True, "answer": {"copies": 2}, "by": "ada", **members}
+
+
+@pytest.mark.parametrize(
+    ("body", "errors"),
+    [
+        ([], [("#", "wrong-type")]),
+        ({}, [("#/approved", "required")]),
+        (answer_of(approved=1), [("#/approved", "wrong-type")]),
+        (answer_of(approved="yes"), [("#/approved", "wrong-type")]),
+        (answer_of(approved=None), [("#/approved", "wrong-type")]),
+        (answer_of(answer=[]), [("#/answer", "wrong-type")]),
+        (answer_of(answer=None), [("#/answer", "wrong-type")]),
+        (answer_of(by=1), [("#/by", "wrong-type")]),
+        (answer_of(by="a\nb"), [("#/by", "bad-text")]),
+        (answer_of(anser={}), [("#/anser", "unknown-field")]),
+        (answer_of(answer={}), [("#/answer", "schema")]),
+        (answer_of(answer={"copies": 0}), [("#/answer/copies", "schema")]),
+        (answer_of(answer={"copies": "2"}), [("#/answer/copies", "schema")]),
+        (answer_of(answer={"copies": 1, "a/b": ["x", "z"]}), [("#/answer/a~1b/1", "schema")]),
+        (answer_of(answer={"copies": 1, "m~ <n>": 1}), [("#/answer/m~0%20%3Cn%3E", "schema")]),
+        (answer_of(answer={"copies": 1, "long": "x" * 262_143}), [("#/answer", "too-large")]),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_c15_an_answer_that_does_not_fit_is_refused(
+    refusing: Refusing, asking: str, body: object, errors: list[tuple[str, str]]
+) -> None:
+    problem = refusing.refused(post(asking, as_body(body)))
+
+    assert kind_of(problem) == (422, "invalid-request")
+    assert codes_of(problem) == errors
+
+
+@pytest.mark.parametrize("by", ["", "eve", "Ada", "ada ", "ada,bob", "x" * 255])
+@pytest.mark.parametrize("is_yes", [True, False])
+def test_c15_somebody_who_was_not_asked_has_no_say(
+    refusing: Refusing, asking: str, by: str, is_yes: bool
+) -> None:
+    problem = refusing.refused(post(asking, as_body(answer_of(by=by, approved=is_yes))))
+
+    assert kind_of(problem) == (403, "not-asked")
+
+
+def test_c15_a_question_is_answered_once(refusing: Refusing, asking: str) -> None:
+    execution_id = refusing.executed[-1]
+
+    first = refusing.service.client.post(asking, json=answer_of())
+    refused = [refusing.refused(post(asking, as_body(answer_of(by="bob", approved=False))))]
+    refusing.service.await_status(execution_id, "waiting")
+    refused += [
+        refusing.refused(post(asking, as_body(answer_of()))),
+        refusing.refused(request("GET", asking)),
+    ]
+    body = ended(refusing, execution_id)
+    refused.append(refusing.refused(post(asking, as_body(answer_of()))))
+
+    assert first.status_code == 202
+    assert {kind_of(problem) for problem in refused} == {(409, "already-answered")}
+    assert body["execution_history"][0]["data"] == answer_of()
+
+
+# -- inputs that do not fit their schema
+
+
+@pytest.mark.parametrize(
+    ("given", "errors"),
+    [
+        ({}, [("#/input", "schema")]),
+        ({"copies": 0}, [("#/input/copies", "schema")]),
+        ({"copies": "2"}, [("#/input/copies", "schema")]),
+        ({"copies": 1, "a/b": {}}, [("#/input/a~1b", "schema")]),
+        (
+            {"copies": 1, "a/b": ["x", "z", "y", 1]},
+            [("#/input/a~1b/1", "schema"), ("#/input/a~1b/3", "schema")],
+        ),
+        ({"copies": 1, "m~ <n>": 1}, [("#/input/m~0%20%3Cn%3E", "schema")]),
+        ({"copies": 1, "x" * 100: 1}, [("#/input/" + "x" * 61 + "...", "schema")]),
+        ({"copies": None, "copy": 1}, [("#/input/copies", "schema"), ("#/input/copy", "schema")]),
+        ([], [("#/input", "wrong-type")]),
+        (None, [("#/input", "wrong-type")]),
+        ("copies", [("#/input", "wrong-type")]),
+    ],
+    ids=lambda value: str(value)[:50],
+)
+def test_an_input_that_does_not_fit_its_schema_is_refused(
+    refusing: Refusing, given: object, errors: list[tuple[str, str]]
+) -> None:
+    flow = document(task("nothing"), input_schema=FORM)
+
+    problem = refusing.refused(post("/flow/execute", as_body({**flow, "input": given})))
+
+    assert kind_of(problem) == (422, "invalid-request")
+    assert codes_of(problem) == errors
+
+
+def test_an_input_that_is_missing_does_not_fit_its_schema(refusing: Refusing) -> None:
+    flow = document(task("nothing"), input_schema=FORM)
+
+    for body in (flow, flow["flow"]):
+        problem = refusing.refused(post("/flow/execute", as_body(body)))
+
+        assert codes_of(problem) == [("#/input", "schema")]
+
+
+MANY_MISFITS = {**document(task("nothing"), input_schema=FORM), "input": {"copies": 1, "a/b": ["z"] * 20_000}}
+
+
+def test_at_most_a_hundred_misfits_of_an_input_are_told(refusing: Refusing) -> None:
+    problem = refusing.refused(post("/flow/execute", as_body(MANY_MISFITS)))
+
+    assert len(problem["errors"]) == 100
+    assert {code for _, code in codes_of(problem)} == {"schema"}
+
+
+@pytest.mark.xfail(strict=True, reason="the search for misfits ends at a hundred and does not tell")
+def test_that_there_are_more_misfits_is_told(refusing: Refusing) -> None:
+    problem = refusing.refused(post("/flow/execute", as_body(MANY_MISFITS)))
+
+    assert problem["errors_truncated"] is True
 
 
 # -- what comes back

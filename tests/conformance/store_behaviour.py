@@ -18,7 +18,7 @@ from flow_manager.core.children import ChildEnd, Children, ToChildren
 from flow_manager.core.events import AttemptStarted, Event, ExecutionEnding, decode_event
 from flow_manager.core.mail import Mail, MailKind
 from flow_manager.core.results import TaskError
-from flow_manager.core.states import ExecutionStatus, Wake, WakeReason
+from flow_manager.core.states import STATUS_OF, ExecutionStatus, Wake, WakeReason
 from flow_manager.errors import (
     ApprovalOver,
     ExecutionOver,
@@ -466,6 +466,37 @@ class StoreBehaviour(ABC):
                 assert (found.flow_id, found.started_at) == ("stored", NOW)
                 assert found.ended_at == (NOW if status in ends else None)
             assert list(store.executions(status=ExecutionStatus.QUARANTINED)) == []
+
+        self.run(scenario)
+
+    @pytest.mark.parametrize(
+        ("wake", "status"),
+        [
+            (claimed(), ExecutionStatus.COMPENSATING),
+            (due(60), ExecutionStatus.COMPENSATING),
+            (for_signal(), ExecutionStatus.COMPENSATING),
+            (for_children(), ExecutionStatus.COMPENSATING),
+            (Wake(WakeReason.CODE, NOW, "a.task"), ExecutionStatus.COMPENSATING),
+            (Wake(WakeReason.QUARANTINE, NOW), ExecutionStatus.QUARANTINED),
+            (Wake(WakeReason.REPAIR, NOW), ExecutionStatus.NEEDS_REPAIR),
+        ],
+    )
+    def test_an_execution_that_undoes_what_it_did_is_listed_as_that(
+        self, wake: Wake, status: ExecutionStatus
+    ) -> None:
+        async def scenario(store: Store) -> None:
+            undoing, other = [await store.start(new_execution()) for _ in range(2)]
+            ending = step(undoing, 2, [ExecutionEnding(NOW)], wake)
+            await store.commit(msgspec.structs.replace(ending, status=ExecutionStatus.COMPENSATING))
+            await store.commit(step(other, 2, wake=wake))
+
+            listed = {one.execution_id: one.status for one in store.executions()}
+
+            assert listed == {undoing.execution_id: status, other.execution_id: STATUS_OF[wake.reason]}
+            assert {name: store.describe(name).status for name in listed} == listed
+            for each in ExecutionStatus:
+                found = {one.execution_id: one.status for one in store.executions(status=each)}
+                assert found == {name: is_now for name, is_now in listed.items() if is_now is each}
 
         self.run(scenario)
 

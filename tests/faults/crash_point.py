@@ -47,9 +47,12 @@ def flow_of(seed: int) -> dict[str, Any]:
         task("fail_until", {"attempt": 2}, retry={"max_attempts": 3, "delay": "10ms"}),
         task("plain"),
     ]
+    if seed == 0:
+        return document(*kinds, flow_id="crossing")
+    child = document(task("nothing"), flow_id="child")["flow"]
+    more = [task("isolated"), task("wait", {"for": "10ms"}), task("flow", {"flow": child})]
     chance = random.Random(seed)
-    drawn = kinds if seed == 0 else chance.choices([*kinds, task("isolated")], k=chance.randint(1, 4))
-    return document(*drawn, flow_id="crossing")
+    return document(*chance.choices([*kinds, *more], k=chance.randint(1, 4)), flow_id="crossing")
 
 
 class Boundary:

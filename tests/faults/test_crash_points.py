@@ -53,4 +53,5 @@ def test_a_crash_at_any_point_is_continued(tmp_path: Path, seed: int) -> None:
         folder.mkdir()
         codes.append(crash_and_recover(folder, len(codes) + 1, seed))
 
-    assert len(codes) > 8
+    # Even a flow of one task crosses six: before and after its start, its body and its end.
+    assert len(codes) > 6

@@ -8,8 +8,9 @@ from flask.testing import FlaskClient
 
 from flow_manager.api import simulation
 from flow_manager.errors import ShuttingDown
+from flow_manager.settings import Settings
 from tests.support.fake_backend import DOCUMENT, EXECUTION, FAILED, FakeBackend
-from tests.unit.api.conftest import codes_of, kind_of
+from tests.unit.api.conftest import client_of, codes_of, kind_of
 
 FLOW: dict[str, Any] = DOCUMENT["flow"]
 GOOD = {"name": "good", "expect": {"status": "completed", "route": ["fetch", "store"]}}
@@ -206,3 +207,11 @@ def test_a_backend_that_cannot_answer_is_told(client: FlaskClient, backend: Fake
 
     assert kind_of(client.post("/v1/flows:whatif", json={"flow": FLOW})) == (503, "stopping")
     assert client.post("/v1/flows:simulate", json={"flow": FLOW}).status_code == 200
+
+
+def test_beyond_their_room_they_are_refused(backend: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulation, "AT_ONCE", 0)
+    client = client_of(backend, Settings())
+
+    for path in ("/v1/flows:simulate", "/v1/flows:test", "/v1/flows:whatif"):
+        assert kind_of(client.post(path, json={"flow": FLOW})) == (503, "overloaded")

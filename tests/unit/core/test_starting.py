@@ -21,6 +21,7 @@ from flow_manager.core.events import (
     TaskSkipped,
 )
 from flow_manager.core.results import TaskError
+from flow_manager.core.schemas import Schema
 from flow_manager.core.starting import MOST_EVENTS
 from flow_manager.core.states import ExecutionStatus, Wake, WakeReason
 from flow_manager.core.steps import STEP_TYPES
@@ -317,6 +318,72 @@ def test_an_early_end_with_an_input_that_does_not_fit_is_a_failed_end(task: Task
     told.step()
 
     assert told.end == ("failed", "task.input_invalid")
+
+
+@pytest.mark.parametrize(
+    ("task", "outcome"),
+    [
+        (step("transform", n=1), "success"),
+        (step("transform", n="one"), "failure"),
+        (step("succeed", output={"n": 1}), "success"),
+        (step("succeed", output={"n": "one"}), "failure"),
+        (step("fail", output={"n": "one"}), "failure"),
+    ],
+)
+def test_the_result_of_a_task_without_a_body_must_fit_its_schema(task: Task, outcome: str) -> None:
+    schema = Schema.compile({"properties": {"n": {"type": "integer"}}, "required": ["n"]})
+    told = Told(flow_of(replace(task, output_schema=schema), conditions=[after("s", "end")]))
+
+    told.step()
+
+    entry = told.view.results["s"]
+    assert entry.status == outcome
+    if task.type == "fail":
+        assert told.end == ("failed", "flow.failed")
+    elif outcome == "failure":
+        assert told.end == ("failed", "task.output_invalid")
+        assert entry.data is None
+
+
+def test_a_form_that_is_no_schema_is_a_failure_of_the_task() -> None:
+    told = Told(flow_of(step("approval", question="Pay?", form={"type": "nonsense"})))
+
+    told.step()
+
+    assert told.end == ("failed", "task.input_invalid")
+    assert told.view.error is not None
+    assert "form" in told.view.error.message
+
+
+@pytest.mark.parametrize(
+    ("task", "inputs", "place"),
+    [
+        (step("flow", input={"n": 1}), [{"n": 1, "unit": "kg"}], None),
+        (step("flow", input={"n": 1, "unit": "t"}), [{"n": 1, "unit": "t"}], None),
+        (step("flow", input={"n": "one"}), [], "child 0"),
+        (step("flow"), [], "child 0"),
+        (
+            step("for_each", items=["x"], input={"n": 1}),
+            [{"n": 1, "item": "x", "index": 0, "unit": "kg"}],
+            None,
+        ),
+        (step("for_each", items=["x", 5], input={"n": 1}), [], "child 1"),
+    ],
+)
+def test_children_are_given_what_fits_their_flow_or_none_is_started(
+    task: Task, inputs: list[dict[str, Any]], place: str | None
+) -> None:
+    fields = {"n": {"type": "integer"}, "unit": {"default": "kg"}, "item": {"type": "string"}}
+    child = replace(CHILD, input_schema=Schema.compile({"properties": fields, "required": ["n"]}))
+    told = Told(flow_of(replace(task, child=child)))
+
+    told.step()
+
+    assert [start.input for start in told.started] == inputs
+    if place is not None:
+        assert told.end == ("failed", "task.input_invalid")
+        assert told.view.error is not None
+        assert place in told.view.error.message
 
 
 @pytest.mark.parametrize("number", [1, 10, 60, 150, 500])

@@ -577,6 +577,69 @@ def test_a_list_that_cannot_be_read_any_more_cancels_what_is_open_and_fails_the_
     assert told.tasks == ["w:cancelled"]
 
 
+@pytest.mark.parametrize("task_type", ["flow", "for_each"])
+def test_children_have_the_time_of_their_task_and_are_cancelled_when_it_is_up(task_type: str) -> None:
+    input = constant({"items": [1, 2]} if task_type == "for_each" else {})
+    task = Task("w", task_type, input=input, child=CHILD, timeout=SECONDS[10])
+    told = Told(flow_of(task, "b", conditions=[Condition("x", "w", "", "timeout", "b", "end")]))
+    one_open = children_at(still_open=1) if task_type == "flow" else children_at(child_end(0), still_open=1)
+
+    parked = told.step(at=0)
+    early = told.step(at=9.9, children=one_open)
+    still_nothing_said = told.said
+    late = told.step(at=10, children=one_open)
+    said = told.said
+    last = child_end(0, "cancelled") if task_type == "flow" else child_end(1, "cancelled")
+    told.step(at=11, children=children_at(*(() if task_type == "flow" else (child_end(0),)), last))
+
+    assert parked == early == Park(Wake(WakeReason.CHILDREN, second(10), "w"))
+    assert (still_nothing_said, said) == ([], [ToChildren("cancel", 1, 1)])
+    assert late == Park(Wake(WakeReason.CHILDREN, FAR_AWAY, "w"))
+    assert result(told) == ("timeout", None, "task.timeout")
+    assert told.tasks == ["w:timeout", "b:running"]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "tolerate", "outcome"),
+    [
+        ("cc", 0, "success"),
+        ("cf", 0, "failure"),
+        ("cf", 1, "success"),
+        ("cx", 1, "timeout"),
+        ("c", 1, "timeout"),
+        ("x", 1, "timeout"),
+        ("f", 1, "timeout"),
+    ],
+)
+def test_a_list_is_in_time_if_all_its_children_have_ended_however_late_it_is_looked_at(
+    statuses: str, tolerate: int, outcome: str
+) -> None:
+    names = {"c": "completed", "f": "failed", "x": "cancelled"}
+    input = constant({"items": [1, 2], "max_parallel": 1, "tolerate": tolerate})
+    told = Told(flow_of(Task("w", "for_each", input=input, child=CHILD, timeout=SECONDS[10])))
+    told.step(at=0)
+
+    ends = [child_end(place, names[letter]) for place, letter in enumerate(statuses)]
+    told.step(at=50, children=children_at(*ends))
+
+    assert result(told)[0] == outcome
+    assert told.started == []
+
+
+def test_children_whose_time_is_up_are_retried_as_any_task_is() -> None:
+    retry = RetryPolicy(max_attempts=2, delay=SECONDS[4], jitter="none")
+    told = Told(flow_of(Task("w", "flow", child=CHILD, timeout=SECONDS[10], retry=retry)))
+    told.step(at=0)
+    told.step(at=10, children=children_at(still_open=1))
+
+    waiting = told.step(at=11, children=children_at(child_end(0, "cancelled")))
+    parked = told.step(at=15)
+
+    assert waiting == Park(Wake(WakeReason.DUE, second(15)))
+    assert parked == Park(Wake(WakeReason.CHILDREN, second(25), "w"))
+    assert told.started == [ChildStart(CHILD, 1, 2, 0, {})]
+
+
 # -- the same for all
 
 

@@ -566,6 +566,52 @@ def test_the_children_of_the_attempt_that_succeeded_are_undone() -> None:
     assert look == LookAtChildren(1, 2)
 
 
+def test_the_children_that_completed_under_a_failed_attempt_are_undone_as_well() -> None:
+    items = constant({"items": [1, 2, 3], "max_parallel": 3})
+    retry = RetryPolicy(max_attempts=2, delay=timedelta(seconds=4), jitter="none")
+    told = Told(chain(Task("c", "for_each", child=CHILD, input=items, retry=retry)))
+    some_failed = children_at(child_end(0), child_end(1, "failed"), child_end(2))
+    told.step(at=0)
+    told.step(at=1, children=some_failed)
+    told.step(at=5)
+
+    told.step(at=6, children=some_failed)
+    said = [told.said]
+    told.step(at=7, children=children_at(child_end(0, "cancelled"), child_end(1, "failed")))
+    said.append(told.said)
+    ended = told.step(at=8, children=children_at(child_end(0, "cancelled"), child_end(1, "failed")))
+
+    assert said == [[ToChildren("compensate", 1, 2)], [ToChildren("compensate", 1, 1)]]
+    assert ended == Finish(ExecutionStatus.FAILED)
+    assert told.tasks == ["c:failure", "c:failure", "c:success", "c:success"]
+    assert told.end == ("failed", "for_each.failed")
+
+
+def test_the_children_that_completed_before_a_cancellation_are_undone() -> None:
+    told = Told(chain(Task("c", "for_each", child=CHILD, input=constant({"items": [1, 2]}))))
+    told.step(at=0)
+    told.step(at=1, mail=[cancellation()])
+
+    told.step(at=2, children=children_at(child_end(0), child_end(1, "cancelled")))
+    said = told.said
+    ended = told.step(at=3, children=children_at(child_end(0, "cancelled"), child_end(1, "cancelled")))
+
+    assert said == [ToChildren("compensate", 1, 1)]
+    assert ended == Finish(ExecutionStatus.CANCELLED)
+    assert told.tasks == ["c:cancelled", "c:success"]
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
+def test_a_child_that_did_not_complete_has_undone_itself(status: str) -> None:
+    told = Told(chain(PARENT))
+    told.step()
+
+    ended = told.step(at=1, children=children_at(child_end(0, status)))
+
+    assert ended == Finish(ExecutionStatus.FAILED)
+    assert (told.said, told.tasks) == ([], ["c:failure"])
+
+
 @pytest.mark.parametrize("child", [chain("a"), flow_of("a")])
 def test_children_that_can_undo_nothing_are_left_alone(child: Flow) -> None:
     told = failed_after_children(Task("c", "flow", child=child))
