@@ -14,6 +14,7 @@ from flow_manager.api.control import ControlRoutes
 from flow_manager.api.health import add_health_routes
 from flow_manager.api.problems import REQUEST_ID, answer_error
 from flow_manager.api.requests import Guard
+from flow_manager.api.room import Room
 from flow_manager.api.settings import ApiSettings
 from flow_manager.api.simulation import SimulationRoutes
 from flow_manager.api.v1 import ResourceRoutes
@@ -28,9 +29,10 @@ def create_app(backend: Backend, settings: ApiSettings) -> Flask:
     app.before_request(Guard(settings).check)
     app.after_request(_name_request)
     app.register_error_handler(Exception, answer_error)
-    FlowRoutes(backend, settings).add_to(app)
+    bodies = Room.for_bodies(settings.handler_threads)
+    FlowRoutes(backend, settings, bodies).add_to(app)
     ResourceRoutes(backend, settings).add_to(app)
-    ControlRoutes(backend, settings).add_to(app)
+    ControlRoutes(backend, settings, bodies).add_to(app)
     SimulationRoutes(backend, settings).add_to(app)
     add_health_routes(app, backend)
     return app

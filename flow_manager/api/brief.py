@@ -27,16 +27,16 @@ NO_WAIT: Final = timedelta(0)
 class FlowRoutes:
     """The endpoints under `/flow`.
 
-    Requests with a body take a place in a room of their own; beyond it they are refused with 503. At
+    Requests with a body take a place in `room`; beyond it they are refused with 503. At
     most `max_waiters` of them wait for a result; beyond that an execution is started and answered with
     202 as if it had asked for `respond-async`.
     """
 
-    def __init__(self, backend: Backend, settings: ApiSettings) -> None:
+    def __init__(self, backend: Backend, settings: ApiSettings, room: Room) -> None:
         self._backend = backend
         self._max_body = settings.max_body
         self._wait_limit = settings.wait_limit
-        self._room = Room.for_bodies(settings.handler_threads)
+        self._room = room
         self._waiters = Room(settings.max_waiters)
 
     def add_to(self, app: Flask) -> None:

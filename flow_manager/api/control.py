@@ -54,10 +54,10 @@ class Reply(BaseModel):
 class ControlRoutes:
     """The endpoints that send something to an execution. They answer 202 when it is durable."""
 
-    def __init__(self, backend: Backend, settings: ApiSettings) -> None:
+    def __init__(self, backend: Backend, settings: ApiSettings, room: Room) -> None:
         self._backend = backend
         self._max_body = settings.max_body
-        self._room = Room.for_bodies(settings.handler_threads)
+        self._room = room
 
     def add_to(self, app: Flask) -> None:
         app.add_url_rule("/v1/executions/<text>:cancel", view_func=self.cancel, methods=["POST"])

@@ -18,16 +18,14 @@ from flow_manager.core.coverage import Edge, edges_of, taken
 from flow_manager.core.decision import RunAttempt
 from flow_manager.core.definition import Flow, Task
 from flow_manager.core.events import Event, Wait
+from flow_manager.core.inputs import filled_input
 from flow_manager.core.mocks import Mock, Simulation
-from flow_manager.core.plain import pointer_to
-from flow_manager.core.results import TaskError
+from flow_manager.core.results import output_misfit
 from flow_manager.core.schemas import Schema
 from flow_manager.core.view import View
 from flow_manager.core.virtual_engine import VirtualEngine
 from flow_manager.core.virtual_execution import NO_TIME, Answer, Script, VirtualExecution
-from flow_manager.errors import InvalidRequest, Problem
 
-MOST_MISFITS: Final = 10
 """Places of a result that are named when it does not fit."""
 HIDDEN: Final = "***"
 """What stands for every secret."""
@@ -82,16 +80,8 @@ class MockedScript:
 
 def checked(answer: Answer, schema: Schema | None) -> Answer:
     """The same if its data fits the schema of the task, and otherwise the failure that it would be."""
-    misfits = (
-        [] if schema is None or answer.outcome != "success" else schema.misfits(answer.data, MOST_MISFITS)
-    )
-    if not misfits:
-        return answer
-    where, detail = pointer_to(misfits[0].path), misfits[0].detail
-    message = f"the result does not fit the output_schema of the task: {detail} (at {where})"
-    details = {"misfits": [{"pointer": pointer_to(each.path), "detail": each.detail} for each in misfits]}
-    error = TaskError("task.output_invalid", message, retryable=False, details=details)
-    return Answer("failure", message, None, error, answer.duration)
+    error = None if schema is None or answer.outcome != "success" else output_misfit(schema, answer.data)
+    return answer if error is None else Answer("failure", error.message, None, error, answer.duration)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +182,7 @@ def simulate(flow: Flow, request: Simulation) -> Simulated:
 
 def play(flow: Flow, request: Simulation, script: Script) -> Simulated:
     """Run a flow by a script. Raises what `simulate` raises."""
-    input = _accepted(flow, request.input)
+    input = filled_input(flow, request.input)
     secrets = dict.fromkeys(secrets_of(flow), HIDDEN)
     engine = VirtualEngine(script, request.now, request.chance, secrets)
     execution = engine.start(flow, input, {**flow.labels, **request.labels})
@@ -212,15 +202,3 @@ def secrets_of(flow: Flow) -> Iterator[str]:
             yield from task.input.secrets_used
         if task.child is not None:
             yield from secrets_of(task.child)
-
-
-def _accepted(flow: Flow, input: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The input of an execution, with the defaults of its schema."""
-    if flow.input_schema is None:
-        return input
-    filled: Mapping[str, Any] = flow.input_schema.with_defaults(dict(input))
-    misfits = flow.input_schema.misfits(filled)
-    if misfits:
-        problems = [Problem("#/input" + pointer_to(each.path)[1:], "schema", each.detail) for each in misfits]
-        raise InvalidRequest("the input does not fit the input_schema of the flow", problems)
-    return filled

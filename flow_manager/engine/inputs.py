@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flow_manager.core.definition import Flow, Task
-from flow_manager.core.plain import pointer_to
+from flow_manager.core.inputs import filled_input
 from flow_manager.core.values import find_fault
 from flow_manager.errors import InvalidRequest, Problem
 
@@ -14,14 +14,9 @@ from flow_manager.errors import InvalidRequest, Problem
 def accepted_input(flow: Flow, input: Mapping[str, Any], most_bytes: int) -> Mapping[str, Any]:
     """The input of an execution, with the defaults of its schema. Raises `InvalidRequest`."""
     must_be_plain("input", input, most_bytes)
-    if flow.input_schema is None:
-        return input
-    filled: Mapping[str, Any] = flow.input_schema.with_defaults(dict(input))
-    misfits = flow.input_schema.misfits(filled)
-    if misfits:
-        problems = [Problem("#/input" + pointer_to(each.path)[1:], "schema", each.detail) for each in misfits]
-        raise InvalidRequest("the input does not fit the input_schema of the flow", problems)
-    must_be_plain("input", filled, most_bytes)
+    filled = filled_input(flow, input)
+    if filled is not input:
+        must_be_plain("input", filled, most_bytes)
     return filled
 
 
