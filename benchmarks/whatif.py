@@ -13,9 +13,9 @@ from benchmarks.figures import Figure
 from benchmarks.flows import chain
 from flow_manager.core.definition import Flow
 from flow_manager.core.events import decode_event, encode_event
-from flow_manager.core.mocks import Simulation
-from flow_manager.core.simulation import simulate
-from flow_manager.core.whatif import WhatIf, summary_of
+from flow_manager.core.simulation.mocks import Simulation
+from flow_manager.core.simulation.simulate import simulate
+from flow_manager.core.simulation.whatif import WhatIf, summary_of
 from flow_manager.stores.sqlite.reader import SqliteReader
 
 EXECUTIONS = 5_000

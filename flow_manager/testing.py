@@ -32,13 +32,13 @@ from flow_manager.core.decision import RunAttempt
 from flow_manager.core.definition import Flow, Task
 from flow_manager.core.events import Event
 from flow_manager.core.findings import Findings
-from flow_manager.core.mocks import START, Mock, Simulation, parse_simulation, read_mocks
 from flow_manager.core.parser import FlowParser
 from flow_manager.core.results import TaskError
-from flow_manager.core.simulation import MockedScript, Simulated, checked, play
+from flow_manager.core.simulation.mocks import START, Mock, Simulation, parse_simulation, read_mocks
+from flow_manager.core.simulation.simulate import MockedScript, Simulated, checked, play
+from flow_manager.core.simulation.virtual_execution import Answer, VirtualExecution
 from flow_manager.core.starting import results_to_undo
 from flow_manager.core.values import read_json
-from flow_manager.core.virtual_execution import Answer, VirtualExecution
 from flow_manager.engine.inputs import must_be_plain
 from flow_manager.errors import InvalidRequest, TaskRegistrationError
 from flow_manager.ports.worker import AttemptOrder, AttemptResult

@@ -17,15 +17,15 @@ from flow_manager.api.problems import INVALID_FLOW, Refusal
 from flow_manager.api.requests import read_body, read_parameters
 from flow_manager.api.room import Room
 from flow_manager.api.settings import ApiSettings
-from flow_manager.core.cases import coverage_of, run_cases
 from flow_manager.core.definition import Flow
 from flow_manager.core.execution_id import read_execution_id
 from flow_manager.core.findings import Findings
 from flow_manager.core.misfits import find_unknown_names
-from flow_manager.core.mocks import add_misfits, parse_simulation
 from flow_manager.core.parser import FlowParser
-from flow_manager.core.simulation import simulate
-from flow_manager.core.whatif import Comparison, WhatIf, summary_of
+from flow_manager.core.simulation.cases import coverage_of, run_cases
+from flow_manager.core.simulation.mocks import add_misfits, parse_simulation
+from flow_manager.core.simulation.simulate import simulate
+from flow_manager.core.simulation.whatif import Comparison, WhatIf, summary_of
 from flow_manager.errors import InvalidRequest, Problem
 from flow_manager.ports.backend import MOST_LISTED, Backend
 

@@ -21,11 +21,11 @@ from flow_manager.cli.executions import as_json_option
 from flow_manager.cli.exits import ExitCode
 from flow_manager.cli.flow_file import STDIN, FlowFile
 from flow_manager.core.attempts import format_time
-from flow_manager.core.cases import CaseResult, Coverage, coverage_of, run_cases
-from flow_manager.core.mocks import parse_simulation
 from flow_manager.core.parser import FlowParser
 from flow_manager.core.report import Report
-from flow_manager.core.simulation import Simulated, simulate
+from flow_manager.core.simulation.cases import CaseResult, Coverage, coverage_of, run_cases
+from flow_manager.core.simulation.mocks import parse_simulation
+from flow_manager.core.simulation.simulate import Simulated, simulate
 from flow_manager.core.values import read_json
 from flow_manager.errors import InvalidFlow, InvalidInput, InvalidRequest, Problem
 

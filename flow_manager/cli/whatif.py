@@ -18,7 +18,7 @@ from flow_manager.cli.options import setting_options, settings_from
 from flow_manager.cli.simulation import read_file
 from flow_manager.core.definition import Flow
 from flow_manager.core.execution_id import read_execution_id
-from flow_manager.core.whatif import Comparison, WhatIf, summary_of
+from flow_manager.core.simulation.whatif import Comparison, WhatIf, summary_of
 from flow_manager.ports.store import Reader
 
 DEFAULT_COMPARED: Final = 100

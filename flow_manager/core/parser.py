@@ -11,7 +11,6 @@ from typing import Any, Final
 import orjson
 from pydantic import BaseModel
 
-from flow_manager.core.cases import find_unfit_cases
 from flow_manager.core.checks import Checks
 from flow_manager.core.compiling import Compiler
 from flow_manager.core.definition import Condition, Flow, RetryPolicy, Task
@@ -27,6 +26,7 @@ from flow_manager.core.misfits import (
 from flow_manager.core.plain import Path, faults_of, is_plain
 from flow_manager.core.references import find_bad_references
 from flow_manager.core.report import Report
+from flow_manager.core.simulation.cases import find_unfit_cases
 from flow_manager.core.steps import STEP_TYPES, WITH_CHILDREN
 from flow_manager.core.values import canonical, read_json
 from flow_manager.errors import InvalidFlow

@@ -19,14 +19,14 @@ from flow_manager.api.app import create_app
 from flow_manager.api.health import LINKS
 from flow_manager.cli.exits import ExitCode, exit_code_of
 from flow_manager.cli.main import COMMANDS
-from flow_manager.core.cases import Case, Expectation
 from flow_manager.core.cel.functions import FUNCTIONS
 from flow_manager.core.definition import Outcome
 from flow_manager.core.document import ConditionDocument, FlowDocument, RetryDocument, TaskDocument
 from flow_manager.core.events import Event
 from flow_manager.core.graph import mermaid
-from flow_manager.core.mocks import Fault, Mock, MockError, SentSignal
 from flow_manager.core.parser import FlowParser
+from flow_manager.core.simulation.cases import Case, Expectation
+from flow_manager.core.simulation.mocks import Fault, Mock, MockError, SentSignal
 from flow_manager.core.states import ExecutionStatus, WakeReason
 from flow_manager.core.steps import STEP_TYPES
 from flow_manager.errors import FlowManagerError, Problem

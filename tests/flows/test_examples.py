@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from flow_manager.core.cases import run_cases
 from flow_manager.core.parser import FlowParser
+from flow_manager.core.simulation.cases import run_cases
 from tests.support.service import Service
 from tests.support.stub_api import Answer, StubApi
 

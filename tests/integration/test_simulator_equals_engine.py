@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 
 from flow_manager.core.definition import Flow, Task
 from flow_manager.core.events import Event, encode_event
-from flow_manager.core.mocks import Simulation, places_of, task_at
 from flow_manager.core.parser import FlowParser
-from flow_manager.core.simulation import SUCCESS, MockedScript, Simulated, checked, play, simulate
+from flow_manager.core.simulation.mocks import Simulation, places_of, task_at
+from flow_manager.core.simulation.simulate import SUCCESS, MockedScript, Simulated, checked, play, simulate
+from flow_manager.core.simulation.virtual_execution import VirtualExecution
+from flow_manager.core.simulation.whatif import Comparison, what_if
 from flow_manager.core.states import FAR_AWAY
-from flow_manager.core.virtual_execution import VirtualExecution
-from flow_manager.core.whatif import Comparison, what_if
 from flow_manager.ports.store import NewMail
 from flow_manager.ports.worker import AttemptOrder, AttemptResult
 from flow_manager.stores.sqlite.store import SqliteStore

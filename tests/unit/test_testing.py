@@ -14,8 +14,8 @@ import pytest
 from pydantic import BaseModel
 
 from flow_manager import testing
-from flow_manager.core.mocks import START
 from flow_manager.core.results import PermanentTaskError, RetryTask
+from flow_manager.core.simulation.mocks import START
 from flow_manager.errors import InvalidFlow, InvalidRequest, TaskRegistrationError
 from flow_manager.tasks.context import TaskContext
 from flow_manager.tasks.executor import TaskExecutor

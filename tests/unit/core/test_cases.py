@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from flow_manager.core.cases import CaseResult, coverage_of, run_cases
 from flow_manager.core.definition import Flow
 from flow_manager.core.parser import FlowParser
+from flow_manager.core.simulation.cases import CaseResult, coverage_of, run_cases
 from flow_manager.errors import InvalidFlow
 from tests.support.documents import document, task
 

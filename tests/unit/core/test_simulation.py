@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from flow_manager.core.definition import Flow
-from flow_manager.core.mocks import START, parse_simulation
 from flow_manager.core.parser import FlowParser
-from flow_manager.core.simulation import Simulated, simulate
+from flow_manager.core.simulation.mocks import START, parse_simulation
+from flow_manager.core.simulation.simulate import Simulated, simulate
 from flow_manager.core.states import ExecutionStatus
 from flow_manager.errors import InvalidRequest
 from tests.support.documents import document, task

@@ -8,11 +8,11 @@ import pytest
 
 from flow_manager.core.definition import Flow
 from flow_manager.core.events import AttemptReleased, AttemptStarted, Event, ExecutionStarted
-from flow_manager.core.mocks import parse_simulation
 from flow_manager.core.parser import FlowParser
-from flow_manager.core.replay import Difference, Need
-from flow_manager.core.simulation import simulate
-from flow_manager.core.whatif import Comparison, WhatIf, summary_of, what_if
+from flow_manager.core.simulation.mocks import parse_simulation
+from flow_manager.core.simulation.replay import Difference, Need
+from flow_manager.core.simulation.simulate import simulate
+from flow_manager.core.simulation.whatif import Comparison, WhatIf, summary_of, what_if
 from tests.support.documents import document, task
 
 SAME = Comparison("same")

@@ -40,10 +40,10 @@ from flow_manager.core.events import (
 )
 from flow_manager.core.mail import Mail, MailKind
 from flow_manager.core.results import TaskError
+from flow_manager.core.simulation.virtual_execution import NO_TIME, Answer, Script, VirtualExecution
+from flow_manager.core.simulation.virtual_time import VirtualTime
 from flow_manager.core.states import FAR_AWAY, TIMED, ExecutionStatus, Wake, WakeReason
 from flow_manager.core.view import View
-from flow_manager.core.virtual_execution import NO_TIME, Answer, Script, VirtualExecution
-from flow_manager.core.virtual_time import VirtualTime
 
 MOST_STEPS: Final = 10_000
 """Steps of an execution and its children together, after which they are left as they are."""

@@ -24,8 +24,8 @@ from flow_manager.core.findings import Findings
 from flow_manager.core.misfits import find_unknown_names
 from flow_manager.core.plain import Path, shown
 from flow_manager.core.results import TaskError
+from flow_manager.core.simulation.virtual_execution import NO_TIME, Answer
 from flow_manager.core.steps import LAST_STEPS
-from flow_manager.core.virtual_execution import NO_TIME, Answer
 from flow_manager.errors import InvalidRequest
 
 MOST_MOCKS: Final = 10_000

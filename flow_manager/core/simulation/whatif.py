@@ -15,9 +15,9 @@ import msgspec
 
 from flow_manager.core.definition import Flow
 from flow_manager.core.events import Event
-from flow_manager.core.recording import Recording
-from flow_manager.core.replay import Difference, Need, Replay
-from flow_manager.core.simulation import HIDDEN, secrets_of
+from flow_manager.core.simulation.recording import Recording
+from flow_manager.core.simulation.replay import Difference, Need, Replay
+from flow_manager.core.simulation.simulate import HIDDEN, secrets_of
 
 REFUSED: Final = "refused: the input does not fit"
 MOST_LISTED: Final = 100

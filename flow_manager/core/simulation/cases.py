@@ -8,14 +8,14 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flow_manager.core.coverage import Edge, edges_of
 from flow_manager.core.definition import Flow
 from flow_manager.core.document import Line
 from flow_manager.core.findings import Findings
 from flow_manager.core.misfits import find_unknown_names
-from flow_manager.core.mocks import Simulation, places_of, read_known
 from flow_manager.core.plain import Path, pointer_to, shown
-from flow_manager.core.simulation import Simulated, simulate
+from flow_manager.core.simulation.coverage import Edge, edges_of
+from flow_manager.core.simulation.mocks import Simulation, places_of, read_known
+from flow_manager.core.simulation.simulate import Simulated, simulate
 from flow_manager.errors import InvalidFlow, InvalidRequest, Problem
 
 EndStatus = Literal["completed", "failed", "waiting", "compensating", "quarantined"]

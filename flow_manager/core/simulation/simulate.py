@@ -14,17 +14,17 @@ from typing import Any, Final
 import msgspec
 
 from flow_manager.core.attempts import format_time
-from flow_manager.core.coverage import Edge, edges_of, taken
 from flow_manager.core.decision import RunAttempt
 from flow_manager.core.definition import Flow, Task
 from flow_manager.core.events import Event, Wait
 from flow_manager.core.inputs import filled_input
-from flow_manager.core.mocks import Mock, Simulation
 from flow_manager.core.results import output_misfit
 from flow_manager.core.schemas import Schema
+from flow_manager.core.simulation.coverage import Edge, edges_of, taken
+from flow_manager.core.simulation.mocks import Mock, Simulation
+from flow_manager.core.simulation.virtual_engine import VirtualEngine
+from flow_manager.core.simulation.virtual_execution import NO_TIME, Answer, Script, VirtualExecution
 from flow_manager.core.view import View
-from flow_manager.core.virtual_engine import VirtualEngine
-from flow_manager.core.virtual_execution import NO_TIME, Answer, Script, VirtualExecution
 
 """Places of a result that are named when it does not fit."""
 HIDDEN: Final = "***"

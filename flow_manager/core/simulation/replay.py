@@ -34,10 +34,10 @@ from flow_manager.core.events import (
     TaskSkipped,
 )
 from flow_manager.core.mail import Mail
-from flow_manager.core.recording import RecordedAttempt, Recording, Visit, choice
+from flow_manager.core.simulation.recording import RecordedAttempt, Recording, Visit, choice
+from flow_manager.core.simulation.virtual_engine import EVERY_TYPE
 from flow_manager.core.states import FAR_AWAY, TIMED
 from flow_manager.core.view import Phase, View
-from flow_manager.core.virtual_engine import EVERY_TYPE
 
 MOST_DECISIONS: Final = 50_000
 """Decisions of one execution, after which it is left as it is."""

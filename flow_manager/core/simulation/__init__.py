@@ -1,0 +1,1 @@
+"""Simulation: flows decided with mocks, recorded results and virtual time; nothing is done."""
