@@ -17,7 +17,7 @@ from flow_manager.engine.orchestrator import FlowOrchestrator
 from flow_manager.engine.reading import ReadingBackend
 from flow_manager.engine.secrets import Secrets, read_secrets
 from flow_manager.errors import StoreReadOnly
-from flow_manager.observers.logs import LogObserver, set_up_logging
+from flow_manager.observers.logs import LogObserver, hide_in_logs, set_up_logging
 from flow_manager.ports.backend import Backend
 from flow_manager.ports.store import Reader
 from flow_manager.settings import Settings
@@ -66,6 +66,8 @@ def open_backend(settings: Settings) -> NativeBackend:
     )
     limits = EngineLimits(max_running=settings.max_running, max_waiting=settings.max_waiting)
     secrets = Secrets(read_secrets(settings.secrets))
+    if secrets.are_known:
+        hide_in_logs(secrets.hidden_in_line)
     orchestrator = FlowOrchestrator(store, worker, SystemClock(), [LogObserver()], limits, secrets)
     return NativeBackend(orchestrator, registry, die, most_input=settings.max_result)
 

@@ -49,7 +49,7 @@ from flow_manager.core.winding_up import cancel, to_open_children, wind_up
 MOST_LOSSES: Final = 3
 """A task run whose attempts killed the worker this often is quarantined. The last of them runs in a
 process of its own: what dies with that process is guilty, what dies with the service is not."""
-MOST_DEATHS: Final = 10
+MOST_DEATHS: Final = 50
 """A task run that lost its worker this often is quarantined, whoever is to blame."""
 MOST_EVENTS_PER_STEP: Final = 200
 """Events of tasks without a body that may follow each other before others get their turn."""

@@ -55,7 +55,15 @@ LabelValue = Annotated[str, StringConstraints(pattern=LINE, max_length=255, stri
 Text = Annotated[str, StringConstraints(pattern=TEXT, max_length=8192, strict=True)]
 ErrorCode = Annotated[str, _name(ERROR_CODE)]
 ExpressionText = Annotated[str, StringConstraints(strict=True, min_length=1)]
-JsonSchema = dict[str, Any] | bool
+
+
+def _schema(value: object) -> object:
+    if not isinstance(value, dict | bool):
+        raise PydanticCustomError("wrong-type", "a schema is an object, or true or false")
+    return value
+
+
+JsonSchema = Annotated[Any, BeforeValidator(_schema), WithJsonSchema({"type": ["object", "boolean"]})]
 
 
 def _duration(value: object) -> timedelta:

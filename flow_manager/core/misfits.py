@@ -41,6 +41,7 @@ _OF_KIND: Final = {
     "greater_than_equal": ("out-of-range", "this must be at least {ge:g}"),
     "less_than_equal": ("out-of-range", "this must be at most {le:g}"),
     "order": ("order", ""),
+    "wrong-type": ("wrong-type", ""),
     "bad-duration": ("bad-duration", ""),
     "out-of-range": ("out-of-range", ""),
 }

@@ -15,6 +15,10 @@ MOST_BYTES: Final = 16 << 20
 """Text whose parsed form is kept, in bytes: some thousand ordinary flows, or a few of the largest."""
 
 
+EXPRESSION: Final = 8 << 10
+"""Bytes of a compiled expression, measured."""
+
+
 class DigestCache(Generic[Value]):
     """What was made of a text, by the text's digest; the least recently used goes first."""
 
@@ -39,6 +43,11 @@ class DigestCache(Generic[Value]):
             self._bytes -= freed
 
 
+def weight_of(text: bytes) -> int:
+    """About how many bytes the parsed form of a document keeps: an expression is compiled."""
+    return len(text) + EXPRESSION * (text.count(b"${") + text.count(b"when"))
+
+
 class StoredFlows:
     """The flows of claimed executions, each parsed once as long as it is remembered."""
 
@@ -51,5 +60,5 @@ class StoredFlows:
         flow = self._parsed.get(claimed.digest)
         if flow is None:
             flow = self._parser.parse(claimed.definition)
-            self._parsed.put(claimed.digest, flow, len(claimed.definition))
+            self._parsed.put(claimed.digest, flow, weight_of(claimed.definition))
         return flow

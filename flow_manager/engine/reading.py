@@ -18,7 +18,7 @@ from flow_manager.core.report import Report
 from flow_manager.core.states import ExecutionStatus
 from flow_manager.core.view import View
 from flow_manager.engine.approvals import Approvals
-from flow_manager.engine.flows import DigestCache
+from flow_manager.engine.flows import DigestCache, weight_of
 from flow_manager.errors import ApprovalOver, StoreReadOnly
 from flow_manager.ports.backend import (
     Answer,
@@ -70,7 +70,7 @@ class ReadingBackend:
         if report is None:
             report = self._parser.check(document)
             with self._reports_lock:
-                self._reports.put(known, report, len(text))
+                self._reports.put(known, report, weight_of(text))
         return report
 
     def execute(

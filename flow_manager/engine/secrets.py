@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import orjson
 
 from flow_manager.errors import SettingsError
 from flow_manager.ports.worker import AttemptResult
@@ -64,6 +65,18 @@ class Secrets:
         return msgspec.structs.replace(
             result, message=self._text(result.message), data=self._value(result.data), error=error
         )
+
+    @property
+    def are_known(self) -> bool:
+        return bool(self._hidden)
+
+    def hidden_in_line(self, line: str) -> str:
+        """A line of a log, in which a text may stand as JSON writes it, without any of them."""
+        for secret in self._hidden:
+            for form in (secret, orjson.dumps(secret).decode()[1:-1], repr(secret)[1:-1]):
+                if form in line:
+                    line = line.replace(form, HIDDEN)
+        return line
 
     def _value(self, value: Any) -> Any:
         if isinstance(value, str):

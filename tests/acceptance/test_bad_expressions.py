@@ -467,7 +467,6 @@ def test_a_step_full_of_expressions_keeps_nobody_waiting(crowded: Service, place
     assert max(seconds) <= MOST_SECONDS
 
 
-@pytest.mark.xfail(strict=True, reason="checked documents are kept by the size of their text")
 def test_what_was_checked_does_not_pile_up(crowded: Service) -> None:
     assert crowded.process is not None
     process = psutil.Process(crowded.process.pid)
@@ -590,7 +589,6 @@ def test_d16_what_a_task_makes_of_a_secret_tells_none(trusted: Service, given: d
     assert finds_of(trusted, document(given)) == []
 
 
-@pytest.mark.xfail(strict=True, reason="the traceback of a body that raised goes to the log as it is")
 @pytest.mark.parametrize("given", RAISING, ids=lambda given: str(given)[:60])
 def test_d16_a_body_that_raises_with_a_secret_tells_none(trusted: Service, given: dict[str, Any]) -> None:
     assert finds_of(trusted, document(given)) == []

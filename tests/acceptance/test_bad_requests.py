@@ -654,7 +654,6 @@ def test_at_most_a_hundred_misfits_of_an_input_are_told(refusing: Refusing) -> N
     assert {code for _, code in codes_of(problem)} == {"schema"}
 
 
-@pytest.mark.xfail(strict=True, reason="the search for misfits ends at a hundred and does not tell")
 def test_that_there_are_more_misfits_is_told(refusing: Refusing) -> None:
     problem = refusing.refused(post("/flow/execute", as_body(MANY_MISFITS)))
 

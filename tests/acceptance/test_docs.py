@@ -144,7 +144,7 @@ CORE: Final = ROOT / "flow_manager" / "core"
 CHECKS: Final = sorted(
     [
         *(CORE / f"{name}.py" for name in ("checks", "compiling", "mappings", "misfits", "parser", "plain")),
-        *(CORE / f"{name}.py" for name in ("references", "steps", "mocks", "cases")),
+        *(CORE / f"{name}.py" for name in ("references", "steps", "simulation/mocks", "simulation/cases")),
         *CORE.glob("schema*.py"),
         *(CORE / "cel").glob("*.py"),
     ]

@@ -27,7 +27,7 @@ from flow_manager.core.expressions import (
 )
 
 DOCS = Path(__file__).parents[3] / "docs" / "reference" / "expressions.md"
-SLOWEST = 0.25
+SLOWEST = 0.75
 """Seconds of processor time for what ends within 50 ms where nothing else runs."""
 
 SCOPE: dict[str, Any] = {
