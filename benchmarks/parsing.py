@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
 
@@ -14,6 +15,8 @@ from flow_manager.core.values import read_json
 
 
 def parsing() -> list[Figure]:
+    gc.collect()
+    gc.freeze()  # what other workloads have left in memory is not to be looked through meanwhile
     thousand, ten_thousand = _seconds(1_000), _seconds(10_000)
     return [
         Figure(

@@ -156,11 +156,14 @@ def _verify_if_wise(connection: apsw.Connection, path: Path, sql: Mapping[str, s
 def verify(connection: apsw.Connection, path: Path) -> None:
     """Check the file, then rewrite its pages from the log and sync them, so that nothing the kernel
     failed to write stays only in its cache."""
+    # A look at every page should not leave them all in memory: they are not those that will be needed.
+    cache = connection.pragma("cache_size")
+    connection.pragma("cache_size", -1_000)
     found = connection.pragma("quick_check")
+    connection.pragma("cache_size", cache)
     if found != "ok":
         raise StoreDamaged(f"{path} is damaged and was left as it is: {found}; restore a backup")
     connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
-    connection.pragma("shrink_memory")  # the pages that were looked at are not those that will be needed
 
 
 @contextlib.contextmanager
