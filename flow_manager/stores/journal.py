@@ -25,6 +25,10 @@ from flow_manager.errors import (
 
 MOST_PER_BATCH: Final = 256
 """Commands per transaction: beyond this a sync is shared by enough of them (measured: no gain past 128)."""
+SLOW_WRITE: Final = 0.005
+"""Seconds of a write on the loop's thread that are too long for it."""
+SLOW_PAUSE: Final = 5.0
+"""Seconds for which nothing is written there then."""
 STOP_PATIENCE: Final = 5.0
 """Seconds for which a stopping journal goes on waiting for somebody else's lock."""
 
@@ -82,6 +86,9 @@ class Journal(Generic[Command]):
         """and in how many transactions."""
         self._wake = _Signal()
         self._asleep = False
+        self._last_size = 0
+        self._has_written_here = False
+        self._here_from = 0.0
         self._refusal: FlowManagerError | None = None
         self._wait_until = float("inf")
         self._thread = threading.Thread(target=self._run, name="flow-manager-journal", daemon=True)
@@ -94,11 +101,53 @@ class Journal(Generic[Command]):
         if self._refusal is not None:
             future.set_exception(_another(self._refusal))
             return future
-        (self._urgent if urgent else self._queue).append(_Queued(command, future))
+        queued = _Queued(command, future)
+        if urgent and self._is_lonely() and self._write_here(queued):
+            return future
+        (self._urgent if urgent else self._queue).append(queued)
         if self._asleep:
             self._asleep = False
             self._wake.set()
         return future
+
+    def _is_lonely(self) -> bool:
+        """Whether a command comes alone: the writer sleeps, had one command last time, and this is the
+        first one in this turn of the loop. Then there is nobody to share a sync with, and two changes of
+        threads would take longer than the sync."""
+        return (
+            self._asleep
+            and self._last_size == 1
+            and not self._has_written_here
+            and time.monotonic() >= self._here_from
+        )
+
+    def _write_here(self, queued: _Queued[Command]) -> bool:
+        """Write a lonely command on the loop's own thread, while the writer sleeps; False if it has to be
+        queued after all. Others on the loop wait for one sync at most: after a slow one, or somebody
+        else's lock, the writer has its work back for a while."""
+        began = time.monotonic()
+        self._has_written_here = True
+        self._loop.call_soon(self._turn_is_over)
+        try:
+            queued.answer = self._ledger.write([queued.command])[0]
+        except StoreLocked:
+            self._here_from = time.monotonic() + SLOW_PAUSE
+            return False
+        except StoreError as error:
+            queued.answer = error
+        except BaseException as error:  # as on the writer's thread
+            self._fail(error, [queued])
+            return True
+        now = time.monotonic()
+        if now - began > SLOW_WRITE:
+            self._here_from = now + SLOW_PAUSE
+        self.written += 1
+        self.transactions += 1
+        self._loop.call_soon(_settle, [queued])
+        return True
+
+    def _turn_is_over(self) -> None:
+        self._has_written_here = False
 
     @property
     def backlog(self) -> int:
@@ -119,16 +168,20 @@ class Journal(Generic[Command]):
                 pass
             self._ledger.close()
         except BaseException as error:  # the edge of the loop: without its writer the process must not go on
-            self._refusal = StoreError(f"the store has failed and must be opened again: {error}")
-            try:
-                self._die(error)
-            finally:
-                self._loop.call_soon_threadsafe(self._give_up, error)
+            self._fail(error, self._batch)
+
+    def _fail(self, error: BaseException, batch: list[_Queued[Command]]) -> None:
+        self._refusal = StoreError(f"the store has failed and must be opened again: {error}")
+        try:
+            self._die(error)
+        finally:
+            self._loop.call_soon_threadsafe(self._give_up, error, batch)
 
     def _turn(self) -> bool:
         self._batch = batch = self._take()
         if batch:
             self._write(batch)
+            self._last_size = len(batch)
             self.written += len(batch)
             self.transactions += 1
             self._loop.call_soon_threadsafe(_settle, batch)
@@ -172,12 +225,12 @@ class Journal(Generic[Command]):
                 if time.monotonic() >= self._wait_until:
                     raise
 
-    def _give_up(self, error: BaseException) -> None:
+    def _give_up(self, error: BaseException, batch: list[_Queued[Command]]) -> None:
         """`die` has let the process live: leave nobody waiting."""
-        _answer_all(self._batch, OutcomeUnknown(f"whether this was written is not known: {error}"))
+        _answer_all(batch, OutcomeUnknown(f"whether this was written is not known: {error}"))
         rest = [*self._urgent, *self._queue]
         _answer_all(rest, self._refusal)
-        _settle([*self._batch, *rest])
+        _settle([*batch, *rest])
 
 
 class _Signal:
