@@ -27,8 +27,10 @@ MOST_PER_BATCH: Final = 256
 """Commands per transaction: beyond this a sync is shared by enough of them (measured: no gain past 128)."""
 SLOW_WRITE: Final = 0.005
 """Seconds of a write on the loop's thread that are too long for it."""
-SLOW_PAUSE: Final = 5.0
-"""Seconds for which nothing is written there then."""
+PAUSE: Final = 50
+"""For so many times as long nothing is written there then."""
+LOCK_PAUSE: Final = 5.0
+"""Seconds for which nothing is written there after somebody else's lock was met."""
 STOP_PATIENCE: Final = 5.0
 """Seconds for which a stopping journal goes on waiting for somebody else's lock."""
 
@@ -52,12 +54,14 @@ class Ledger(Protocol[Written]):
 
 
 class _Queued(Generic[Command]):
-    __slots__ = ("answer", "command", "future")
+    __slots__ = ("answer", "command", "future", "is_written_here")
 
     def __init__(self, command: Command, future: asyncio.Future[Any]) -> None:
         self.command = command
         self.future = future
         self.answer: Any = None
+        self.is_written_here = True
+        """Whether, if it is written on the loop's thread, it was."""
 
 
 class Journal(Generic[Command]):
@@ -102,7 +106,7 @@ class Journal(Generic[Command]):
             future.set_exception(_another(self._refusal))
             return future
         queued = _Queued(command, future)
-        if urgent and self._is_lonely() and self._write_here(queued):
+        if self._is_lonely() and self._write_here(queued):
             return future
         (self._urgent if urgent else self._queue).append(queued)
         if self._asleep:
@@ -127,27 +131,31 @@ class Journal(Generic[Command]):
         else's lock, the writer has its work back for a while."""
         began = time.monotonic()
         self._has_written_here = True
-        self._loop.call_soon(self._turn_is_over)
+        self._loop.call_soon(self._tell_here, queued)
         try:
             queued.answer = self._ledger.write([queued.command])[0]
         except StoreLocked:
-            self._here_from = time.monotonic() + SLOW_PAUSE
+            self._here_from = time.monotonic() + LOCK_PAUSE
+            queued.is_written_here = False
             return False
         except StoreError as error:
             queued.answer = error
         except BaseException as error:  # as on the writer's thread
+            queued.is_written_here = False
             self._fail(error, [queued])
             return True
         now = time.monotonic()
         if now - began > SLOW_WRITE:
-            self._here_from = now + SLOW_PAUSE
+            self._here_from = now + PAUSE * (now - began)
         self.written += 1
         self.transactions += 1
-        self._loop.call_soon(_settle, [queued])
         return True
 
-    def _turn_is_over(self) -> None:
+    def _tell_here(self, queued: _Queued[Command]) -> None:
+        """In the next turn of the loop."""
         self._has_written_here = False
+        if queued.is_written_here:
+            _settle([queued])
 
     @property
     def backlog(self) -> int:
