@@ -27,7 +27,14 @@ from flow_manager.engine.loop_thread import LoopThread
 from flow_manager.engine.orchestrator import FlowOrchestrator
 from flow_manager.engine.reading import ReadingBackend, TaskCatalogue
 from flow_manager.engine.waiters import Promise, Reply
-from flow_manager.errors import OutcomeUnknown, ShuttingDown, SignalUnknown, StoreError
+from flow_manager.errors import (
+    ApprovalOver,
+    ExecutionOver,
+    OutcomeUnknown,
+    ShuttingDown,
+    SignalUnknown,
+    StoreError,
+)
 from flow_manager.ports.backend import Answer, Health
 from flow_manager.ports.store import NewMail
 
@@ -145,7 +152,10 @@ class NativeBackend(ReadingBackend):
         asking = approvals.read(token)
         payload = approvals.check(asking, self.describe(asking.execution_id), answer)
         name = answer_name(asking.run, asking.attempt)
-        self._send(asking.execution_id, "answer", name, payload, answer.by)
+        try:
+            self._send(asking.execution_id, "answer", name, payload, answer.by)
+        except ExecutionOver as error:  # it has ended since it was looked at
+            raise ApprovalOver("nobody waits for this answer any more") from error
         return asking.execution_id
 
     def _send(self, execution_id: str, kind: MailKind, name: str, payload: Any, by: str) -> None:
