@@ -17,7 +17,8 @@ from flow_manager.engine.orchestrator import FlowOrchestrator
 from flow_manager.engine.reading import ReadingBackend
 from flow_manager.engine.secrets import Secrets, read_secrets
 from flow_manager.errors import StoreReadOnly
-from flow_manager.observers.logs import LogObserver, hide_in_logs, set_up_logging
+from flow_manager.observers.hiding import hide_in_logs
+from flow_manager.observers.logs import LogObserver, set_up_logging
 from flow_manager.ports.backend import Backend
 from flow_manager.ports.store import Reader
 from flow_manager.settings import Settings

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from flow_manager.core.decide import MOST_DEATHS
 from flow_manager.core.definition import Flow
 from flow_manager.core.parser import FlowParser
 from flow_manager.core.simulation.mocks import START, parse_simulation
@@ -241,7 +242,7 @@ def test_a_crash_of_a_task_that_never_starts_twice_is_unknown() -> None:
 
 
 def test_crashes_without_end_end_in_quarantine() -> None:
-    answer = simulated(parsed(task("x")), faults=[{"after": "task1"}] * 20)
+    answer = simulated(parsed(task("x")), faults=[{"after": "task1"}] * MOST_DEATHS)
 
     assert answer.view.status is ExecutionStatus.QUARANTINED
 
