@@ -98,15 +98,16 @@ class Journal(Generic[Command]):
         self._thread = threading.Thread(target=self._run, name="flow-manager-journal", daemon=True)
         self._thread.start()
 
-    def submit(self, command: Command, *, urgent: bool) -> asyncio.Future[Any]:
+    def submit(self, command: Command, *, urgent: bool, is_small: bool = False) -> asyncio.Future[Any]:
         """Queue a command. Urgent ones (the engine's own steps) go first, so that a storm of new
-        work cannot starve what is under way. Call from the loop only."""
+        work cannot starve what is under way. Small ones may be written on the loop's own thread if they
+        come alone. Call from the loop only."""
         future: asyncio.Future[Any] = self._loop.create_future()
         if self._refusal is not None:
             future.set_exception(_another(self._refusal))
             return future
         queued = _Queued(command, future)
-        if self._is_lonely() and self._write_here(queued):
+        if is_small and self._is_lonely() and self._write_here(queued):
             return future
         (self._urgent if urgent else self._queue).append(queued)
         if self._asleep:
@@ -120,6 +121,8 @@ class Journal(Generic[Command]):
         threads would take longer than the sync."""
         return (
             self._asleep
+            and not self._urgent
+            and not self._queue
             and self._last_size == 1
             and not self._has_written_here
             and time.monotonic() >= self._here_from

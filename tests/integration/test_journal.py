@@ -42,7 +42,7 @@ async def alone(journal: Journal[str], times: int) -> list[str]:
     answers = []
     for number in range(times):
         await asyncio.sleep(0.01)
-        answers.append(await journal.submit(str(number), urgent=True))
+        answers.append(await journal.submit(str(number), urgent=True, is_small=True))
     return answers
 
 
@@ -52,7 +52,7 @@ def run(ledger: NotingLedger, times: int = 4, together: int = 0) -> list[str]:
         journal: Journal[str] = Journal(ledger, asyncio.get_running_loop(), faults.append)
         answers = await alone(journal, times)
         answers += await asyncio.gather(
-            *(journal.submit(f"together {number}", urgent=True) for number in range(together))
+            *(journal.submit(f"together {number}", urgent=True, is_small=True) for number in range(together))
         )
         await journal.stop()
         assert faults == []

@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 import apsw
+import msgspec
 
 from flow_manager.core.states import Wake
 from flow_manager.errors import (
@@ -25,6 +26,7 @@ from flow_manager.stores.sqlite.batches import Rows, StartRows, StepRows
 from flow_manager.stores.sqlite.family import Family
 from flow_manager.stores.sqlite.mailbox import Mailbox
 from flow_manager.stores.sqlite.rows import (
+    UNREADABLE,
     events_of_rows,
     from_key,
     to_micros,
@@ -273,7 +275,10 @@ class SqliteLedger:
         if digest not in definitions:
             definitions[digest] = self._definition(digest)
         history = events_of_rows(key, self._db.execute(self._sql["events_of"], (key,)))
-        mail = self._mailbox.of(key) if newest_mail else ()
+        try:
+            mail = self._mailbox.of(key) if newest_mail else ()
+        except (msgspec.MsgspecError, ValueError, TypeError):  # damage: it stops this execution and no other
+            mail, history = (), [UNREADABLE]
         return Claimed(claim, last_seq, definitions[digest], digest.hex(), history, mail, newest_mail)
 
     def _definition(self, digest: bytes) -> bytes:

@@ -53,10 +53,11 @@ class SqliteStore(SqliteReader):
         self._journal = Journal(SqliteLedger(self._writer, STATEMENTS), asyncio.get_running_loop(), die)
 
     def start(self, new: NewExecution) -> Awaitable[Claim]:
-        return self._opened.submit(new, urgent=False)
+        return self._opened.submit(new, urgent=False, is_small=not new.children)
 
     def commit(self, step: Step) -> Awaitable[Sequence[str]]:
-        return self._opened.submit(step, urgent=True)
+        is_small = not step.children and not step.to_children
+        return self._opened.submit(step, urgent=True, is_small=is_small)
 
     def send(self, mail: NewMail) -> Awaitable[None]:
         return self._opened.submit(mail, urgent=False)

@@ -13,8 +13,12 @@ MOST_VARIABLES: Final = 100
 MOST_EXIT_CODES: Final = 100
 
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-_OF_THE_LINKER: Final = ("LD_", "DYLD_")
-"""Variables that would put other code into an allowed program."""
+_INJECTING: Final = (
+    "LD_", "DYLD_", "GCONV_PATH", "PATH", "IFS", "BASH_", "ENV", "SHELLOPTS", "PYTHON", "PERL5",
+    "RUBY", "NODE_", "GIT_", "JAVA_", "JDK_", "_JAVA_",
+)  # fmt: skip
+"""How the names of variables begin that would put other code into an allowed program. No such list is
+complete: whoever may set variables of a program has some power over it."""
 
 
 def check_variable(name: str) -> PydanticCustomError | None:
@@ -22,7 +26,7 @@ def check_variable(name: str) -> PydanticCustomError | None:
     if not _VARIABLE.fullmatch(name):
         detail = "a variable has letters, digits and '_', and no digit first"
         return PydanticCustomError("bad-name", "{detail}", {"detail": detail})
-    if name.startswith(_OF_THE_LINKER):
+    if name.startswith(_INJECTING):
         detail = "this variable would put other code into the program"
         return PydanticCustomError("forbidden-variable", "{detail}", {"detail": detail})
     return None

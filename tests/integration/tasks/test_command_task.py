@@ -103,13 +103,13 @@ def test_the_environment_holds_what_the_author_gives_and_nothing_of_the_service(
 ) -> None:
     monkeypatch.setenv("DATABASE_PASSWORD", "hunter2")
 
-    result = run("sh", arguments=["-c", "env"], environment={"COLOUR": "red", "PATH": "/bin"})
+    result = run("sh", arguments=["-c", "env"], environment={"COLOUR": "red"})
 
     variables = dict(line.split("=", 1) for line in result.data["stdout"].splitlines())
     assert {name: variables[name] for name in ("COLOUR", "LANG", "PATH")} == {
         "COLOUR": "red",
         "LANG": "C.UTF-8",
-        "PATH": "/bin",
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
     }
     assert "hunter2" not in result.data["stdout"]
 
