@@ -52,6 +52,11 @@ class Secrets:
         self._hidden = sorted(
             {value for value in self.values.values() if len(value) >= SHORTEST}, key=len, reverse=True
         )
+        self._in_lines = [
+            form
+            for secret in self._hidden
+            for form in dict.fromkeys((secret, orjson.dumps(secret).decode()[1:-1], repr(secret)[1:-1]))
+        ]
 
     def hidden_in(self, result: AttemptResult) -> AttemptResult:
         """The result of a task that was given secrets, without any of them."""
@@ -72,10 +77,9 @@ class Secrets:
 
     def hidden_in_line(self, line: str) -> str:
         """A line of a log, in which a text may stand as JSON writes it, without any of them."""
-        for secret in self._hidden:
-            for form in (secret, orjson.dumps(secret).decode()[1:-1], repr(secret)[1:-1]):
-                if form in line:
-                    line = line.replace(form, HIDDEN)
+        for form in self._in_lines:
+            if form in line:
+                line = line.replace(form, HIDDEN)
         return line
 
     def _value(self, value: Any) -> Any:
