@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from flow_manager.core.cel.allowance import STEP, Allowance
 from flow_manager.core.definition import END, Condition, Outcome
 from flow_manager.core.expressions import ExpressionError
 
@@ -41,22 +42,23 @@ class ConditionEvaluator:
         """The first condition that matches routes to its success target; if none does,
         the last one routes to its failure target; no conditions at all end the flow.
         Raises `ConditionFailed`: an expression that has no value never routes anywhere."""
+        allowance = Allowance(STEP)
         for condition in conditions:
-            if self.matches(condition, outcome, scope):
+            if self._matches(condition, outcome, scope, allowance):
                 return Route(condition.target_task_success, condition.name, matched=True)
         if not conditions:
             return DEAD_END
         last = conditions[-1]
         return Route(last.target_task_failure, last.name, matched=False)
 
-    def matches(self, condition: Condition, outcome: Outcome, scope: Scope) -> bool:
+    def _matches(self, condition: Condition, outcome: Outcome, scope: Scope, allowance: Allowance) -> bool:
         """Whether the outcome is the one that is meant, and `when`, if there is one, is true."""
         if not self.expects(condition, outcome):
             return False
         if condition.when is None:
             return True
         try:
-            return condition.when.evaluate_condition(scope())
+            return condition.when.evaluate_condition(scope(), allowance)
         except ExpressionError as error:
             raise ConditionFailed(condition.name, error) from error
 

@@ -8,13 +8,20 @@ names of members are left as they are.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from flow_manager.core.cel.allowance import STEP, Allowance
 from flow_manager.core.cel.answers import LIMIT, MOST_OUTPUT, Unfit, check_size, text_of
 from flow_manager.core.cel.text import ExpressionFault, end_of
-from flow_manager.core.expressions import Expression, ExpressionError, Place, compile_expression
+from flow_manager.core.expressions import (
+    Expression,
+    ExpressionError,
+    Place,
+    TooManyExpressions,
+    compile_expression,
+)
 from flow_manager.core.plain import DEPTH, Path, is_plain
 
 _MARK: Final = re.compile(r"\$\$\{|\$\{")
@@ -87,9 +94,13 @@ class ValueMapping:
         return answer
 
 
-def compile_mapping(value: Any, place: Place) -> ValueMapping:
+Compile = Callable[[str, Place], Expression]
+"""Raises `ExpressionFault`."""
+
+
+def compile_mapping(value: Any, place: Place, compile: Compile = compile_expression) -> ValueMapping:
     """Compiles a plain JSON value. Raises `InvalidMapping`."""
-    compiler = _Compiler(place)
+    compiler = _Compiler(place, compile)
     compiled = compiler.compile(value, ())
     if compiler.faults:
         raise InvalidMapping(compiler.faults)
@@ -97,14 +108,17 @@ def compile_mapping(value: Any, place: Place) -> ValueMapping:
 
 
 class _Compiler:
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, compile: Compile) -> None:
         self.expressions: list[Expression] = []
         self.faults: list[MappingFault] = []
         self._place = place
+        self._compile_one = compile
+        self._is_over = False
+        """Whether the others are not looked at."""
 
     def compile(self, value: Any, path: Path) -> Any:
         if isinstance(value, str):
-            return self._compile_text(value, path) if _MARK.search(value) else value
+            return self._compile_text(value, path) if _MARK.search(value) and not self._is_over else value
         if isinstance(value, list):
             return [self.compile(item, (*path, index)) for index, item in enumerate(value)]
         if isinstance(value, Mapping):
@@ -114,7 +128,7 @@ class _Compiler:
     def _compile_text(self, text: str, path: Path) -> str | _Text:
         pieces: list[str | Expression] = []
         at = 0
-        while (mark := _MARK.search(text, at)) is not None:
+        while (mark := _MARK.search(text, at)) is not None and not self._is_over:
             pieces.append(text[at : mark.start()])
             if mark.group() == _ESCAPED:
                 pieces.append("${")
@@ -132,7 +146,7 @@ class _Compiler:
 
     def _compile_expression(self, source: str, at: int, path: Path, pieces: list[str | Expression]) -> None:
         try:
-            expression = compile_expression(source, self._place)
+            expression = self._compile_one(source, self._place)
         except ExpressionFault as fault:
             self._add(fault, path, at)
         else:
@@ -140,15 +154,18 @@ class _Compiler:
             pieces.append(expression)
 
     def _add(self, fault: ExpressionFault, path: Path, at: int) -> None:
+        self._is_over = isinstance(fault, TooManyExpressions)
         self.faults.append(MappingFault(path, at + fault.offset, fault.code, fault.detail, fault.hint))
 
 
 class _Filling:
-    """One evaluation of a mapping. It ends when the values so far are too large together."""
+    """One evaluation of a mapping. It ends when the values so far are too large together, or were too
+    much work."""
 
     def __init__(self, scope: Mapping[str, Any]) -> None:
         self._scope = scope
         self._room = MOST_OUTPUT
+        self._allowance = Allowance(STEP)
 
     def fill(self, value: Any) -> Any:
         if isinstance(value, _Text):
@@ -168,7 +185,7 @@ class _Filling:
         if isinstance(piece, str):
             return piece
         try:
-            answer = piece.evaluate(self._scope)
+            answer = piece.evaluate(self._scope, self._allowance)
             self._room -= check_size(answer)
         except ExpressionError as error:
             raise ExpressionError(error.code, error.detail, error.expression, path) from error

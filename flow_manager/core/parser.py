@@ -12,7 +12,7 @@ import orjson
 from pydantic import BaseModel
 
 from flow_manager.core.checks import Checks
-from flow_manager.core.compiling import Compiler
+from flow_manager.core.compiling import Compiler, Expressions
 from flow_manager.core.definition import Condition, Flow, RetryPolicy, Task
 from flow_manager.core.document import FlowDocument, RetryDocument, TaskDocument
 from flow_manager.core.expressions import Place
@@ -83,9 +83,12 @@ class FlowParser:
         return report.flow
 
     def _read(self, document: Any, errors: Findings, warnings: Findings) -> Flow | None:
-        return self._read_body(document, errors, warnings) if _check_plain(document, errors) else None
+        size = _size_of_plain(document, errors)
+        return self._read_body(document, errors, warnings, Expressions(size)) if size else None
 
-    def _read_body(self, document: Any, errors: Findings, warnings: Findings) -> Flow | None:
+    def _read_body(
+        self, document: Any, errors: Findings, warnings: Findings, expressions: Expressions
+    ) -> Flow | None:
         body = document
         if isinstance(document, dict) and "flow" in document:
             find_unknown_names(document, _WRAPPER, (), errors)
@@ -99,7 +102,7 @@ class FlowParser:
         written = find_misfits(body, errors)
         if written is None:
             return None
-        flow = _Reading(self, written, body, errors, warnings).flow()
+        flow = _Reading(self, written, body, errors, warnings, expressions).flow()
         if errors:
             return None
         find_bad_references(flow, errors, warnings)
@@ -107,13 +110,15 @@ class FlowParser:
             find_unfit_cases(flow, ("tests",), errors)
         return None if errors else flow
 
-    def read_nested(self, document: Any, at: Path, errors: Findings, warnings: Findings) -> Flow | None:
+    def read_nested(
+        self, document: Any, at: Path, errors: Findings, warnings: Findings, expressions: Expressions
+    ) -> Flow | None:
         """The flow of a child, which stands at `at` in the document of its parent."""
         outer = errors.below
         errors.below = warnings.below = (*outer, *at)
         before = len(errors)
         try:
-            flow = self._read_body(document, errors, warnings)
+            flow = self._read_body(document, errors, warnings, expressions)
         finally:
             errors.below = warnings.below = outer
         return flow if len(errors) == before else None
@@ -134,13 +139,15 @@ class _Reading:
         body: dict[str, Any],
         errors: Findings,
         warnings: Findings,
+        expressions: Expressions,
     ) -> None:
         self._parser = parser
         self._written = written
         self._body = body
         self._errors = errors
         self._warnings = warnings
-        self._compile = Compiler(errors, parser.secrets)
+        self._expressions = expressions
+        self._compile = Compiler(errors, parser.secrets, expressions)
 
     def flow(self) -> Flow:
         written = self._written
@@ -207,7 +214,7 @@ class _Reading:
         if isinstance(document, str):
             self._errors.add(at, "unknown-flow", "flows cannot be named yet: write the document of the flow")
             return None
-        return self._parser.read_nested(document, at, self._errors, self._warnings)
+        return self._parser.read_nested(document, at, self._errors, self._warnings, self._expressions)
 
     def _check_input(self, kind: str, given: dict[str, Any] | None, at: Path) -> None:
         model = self._parser.input_model(kind)
@@ -218,18 +225,20 @@ class _Reading:
             self._compile.schema(form, (*at, "input", "form"))
 
 
-def _check_plain(document: Any, errors: Findings) -> bool:
+def _size_of_plain(document: Any, errors: Findings) -> int:
+    """The bytes of a plain document; 0 if it is none."""
     if is_plain(document, MOST_UNITS):
         try:
-            if b"\\u0000" not in orjson.dumps(document):
-                return True
+            text = orjson.dumps(document)
+            if b"\\u0000" not in text:
+                return len(text)
         except (orjson.JSONEncodeError, RecursionError):
             pass
     for fault in islice(faults_of(document, MOST_UNITS), MOST_COLLECTED):
         errors.add(fault.path, fault.code, fault.detail)
     if not errors:
         errors.add((), "too-large", f"the document is larger than {MOST_UNITS >> 20} MiB")
-    return False
+    return 0
 
 
 def _place_of_input(task_type: str) -> Place:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
+from flow_manager.core.cel.allowance import Allowance
 from flow_manager.core.expressions import Expression, ExpressionError
 from flow_manager.core.mappings import ValueMapping
 
@@ -21,7 +22,7 @@ class FakeExpression:
         self.scopes: list[Mapping[str, Any]] = []
         self._meaning = meaning
 
-    def evaluate(self, scope: Mapping[str, Any]) -> Any:
+    def evaluate(self, scope: Mapping[str, Any], _allowance: Allowance | None = None) -> Any:
         self.scopes.append(scope)
         try:
             return self._meaning(scope)

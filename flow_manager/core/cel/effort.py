@@ -71,13 +71,15 @@ class Loop:
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """The work of an expression, outside of its loops and in them. One that `is_light` can do
-    without fuel."""
+    """The work of an expression, outside of its loops and in them. One that `is_light` can do without
+    fuel: it is at most `least`, and `for_each_unit` of what is read."""
 
     places: tuple[Place, ...]
     once: Size
     fixed: float
     loops: tuple[Loop, ...]
+    least: float
+    for_each_unit: float
     is_light: bool
 
     def fuel(self, scope: Mapping[str, Any]) -> Fuel:
@@ -104,6 +106,10 @@ class Fuel:
     def is_spent(self) -> bool:
         return not self._left >= 0
 
+    @property
+    def burnt(self) -> float:
+        return BUDGET - self._left
+
     def step(self, number: int) -> bool:
         """An iteration of a loop begins. False skips it."""
         for inner in self._loops[number].inner:
@@ -123,11 +129,14 @@ def effort_of(source: str, tree: Node) -> Effort:
     estimate = _Estimate(source)
     estimate.charge(_TAKING, estimate.size(tree, {}))
     once = estimate.resolved(estimate.work)
-    if not once.get((), 0) + estimate.fixed <= BUDGET:
+    least = once.get((), 0) + estimate.fixed
+    if not least <= BUDGET:
         raise ExpressionFault("too-complex", "the values of this expression grow too large", tree.start)
     is_linear = all(len(factors) <= 1 for factors in once)
-    is_light = not estimate.loops and is_linear and sum(once.values()) - once.get((), 0) <= _LIGHT
-    return Effort(tuple(estimate.places), once, estimate.fixed, tuple(estimate.loops), is_light)
+    for_each_unit = sum(once.values()) - once.get((), 0)
+    is_light = not estimate.loops and is_linear and for_each_unit <= _LIGHT
+    places, loops = tuple(estimate.places), tuple(estimate.loops)
+    return Effort(places, once, estimate.fixed, loops, least, for_each_unit, is_light)
 
 
 @dataclass(frozen=True, slots=True)

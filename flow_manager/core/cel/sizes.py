@@ -17,6 +17,7 @@ from flow_manager.core.cel.text import ExpressionFault
 ITEM: Final = 16
 
 _MOST_TERMS: Final = 64
+_NUMBERS: Final = frozenset({int, float, bool, type(None)})
 _MOST_UNITS: Final = 1 << 24
 
 
@@ -94,19 +95,20 @@ def units_at(value: Any, place: Place) -> int:
         if not isinstance(value, Mapping):
             break
         value = value.get(step)
-    return _units_of(value)
+    return units_of(value)
 
 
-def _units_of(value: Any) -> int:
+def units_of(value: Any) -> int:
     total, waiting = 0, [value]
     while waiting and total < _MOST_UNITS:
         item = waiting.pop()
         total += ITEM
-        if isinstance(item, str):
+        kind = type(item)
+        if kind is str:
             total += len(item)
-        elif isinstance(item, Mapping):
+        elif kind is list:
+            waiting += item
+        elif kind not in _NUMBERS and isinstance(item, Mapping):  # which is slow to ask
             total += sum(ITEM + len(name) for name in item if isinstance(name, str))
             waiting += item.values()
-        elif isinstance(item, list):
-            waiting += item
     return total

@@ -63,9 +63,10 @@ def tokens_of(source: str) -> list[Token]:
     tokens: list[Token] = []
     depth = operators = 0
     for found in _TOKEN.finditer(source):
-        kind, text = found.lastgroup or "", found.group()
+        kind = found.lastgroup or ""
         if kind == "space":
             continue
+        text = found.group()
         if kind == "open":
             raise ExpressionFault("syntax", "the text that begins here has no closing quote", found.start())
         if kind == "odd":
@@ -74,8 +75,8 @@ def tokens_of(source: str) -> list[Token]:
             detail = "names that begin with '__' mean nothing here"
             hint = f'a member that is called so is read as x["{text}"]'
             raise ExpressionFault("forbidden-name", detail, found.start(), hint)
-        tokens.append(Token(kind, text, found.start(), found.end()))
-        if kind == "text":
+        tokens.append(Token(kind, text, *found.span()))
+        if kind != "mark" and text != "in":
             continue
         depth += (text in "([{") - (text in ")]}")
         operators += text in _OPERATORS

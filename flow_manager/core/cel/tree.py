@@ -145,7 +145,7 @@ class _Parser:
         return token
 
     def _is_next(self, mark: str) -> bool:
-        return self._next.text == mark
+        return self._tokens[self._at].text == mark
 
     def _expect(self, mark: str) -> Token:
         if not self._is_next(mark):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from flow_manager.core.cel.edits import Edit
 from flow_manager.core.cel.functions import FUNCTIONS, GETTERS, HAS, LOOPS, NAMESPACES, TYPES, called
-from flow_manager.core.cel.patterns import check_pattern, check_zone
+from flow_manager.core.cel.patterns import check_pattern, check_zone, readying_cost
 from flow_manager.core.cel.text import ExpressionFault
 from flow_manager.core.cel.tree import Call, Literal, Member, Node, Path, loop_of, parts_of
 from flow_manager.core.plain import shown
@@ -18,18 +18,28 @@ ONLY_IN_CONDITIONS: Final = frozenset({"result", "outcome"})
 SECRETS: Final = "secrets"
 STARTED_AT: Final = ("execution", "started_at")
 STARTED_AT_NAME: Final = "flow_manager_started_at"
+_TRIAL: Final = 80_000
+"""Work of each trial, beyond that of its pattern."""
+
+
+class Trial(NamedTuple):
+    """A small expression that fails for a pattern or a time zone that does not exist. `work` is in
+    nanoseconds."""
+
+    text: str
+    offset: int
+    work: int
 
 
 @dataclass(frozen=True, slots=True)
 class Uses:
     """`paths` are the names and members that are read. `edits` put another name in place of the time
-    that an execution started at. `trials` are small expressions, each with its offset, that fail for
-    a pattern or a time zone that does not exist."""
+    that an execution started at."""
 
     paths: frozenset[tuple[str, ...]]
     tested: frozenset[tuple[str, ...]]
     edits: tuple[Edit, ...]
-    trials: tuple[tuple[str, int], ...]
+    trials: tuple[Trial, ...]
 
     @property
     def results(self) -> frozenset[str]:
@@ -66,7 +76,7 @@ def uses_of(source: str, tree: Node, names: Collection[str]) -> Uses:
 class _Reader:
     def __init__(self, source: str, names: Collection[str]) -> None:
         self.paths: list[Path] = []
-        self.trials: list[tuple[str, int]] = []
+        self.trials: list[Trial] = []
         self._source = source
         self._names = names
 
@@ -154,14 +164,15 @@ class _Reader:
             detail = "the pattern of 'matches' is a text that is written out"
             raise ExpressionFault("wrong-type", detail, call.at)
         check_pattern(self._source, pattern)
-        self.trials.append((f'"".matches({self._source[pattern.start : pattern.end]})', pattern.start))
+        written = self._source[pattern.start : pattern.end]
+        self.trials.append(Trial(f'"".matches({written})', pattern.start, readying_cost(written) + _TRIAL))
 
     def _check_zone(self, call: Call, zone: Node) -> None:
         if not isinstance(zone, Literal):
             detail = f"the time zone of {call.name!r} is a text that is written out"
             raise ExpressionFault("wrong-type", detail, call.at)
         check_zone(zone)
-        self.trials.append((f'timestamp(0).{call.name}("{zone.text}")', zone.start))
+        self.trials.append(Trial(f'timestamp(0).{call.name}("{zone.text}")', zone.start, _TRIAL))
 
 
 def _time_edits(paths: list[Path]) -> Iterator[Edit]:
