@@ -46,7 +46,11 @@ def build_registry(settings: Settings) -> TaskRegistry:
     """All tasks: those registered already, of the named modules, and of installed packages.
     Raises `TaskRegistrationError`."""
     import_task_modules(settings.task_modules)
-    builtin = BuiltinSettings(http_allow=settings.http_allow, commands=settings.commands)
+    builtin = BuiltinSettings(
+        http_allow=settings.http_allow,
+        commands=settings.commands,
+        command_variables=settings.command_variables,
+    )
     register_builtin_tasks(REGISTRY, builtin)
     return REGISTRY
 

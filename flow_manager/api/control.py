@@ -19,6 +19,12 @@ from flow_manager.ports.backend import Answer, Backend
 
 _BODY: Final = ConfigDict(strict=True, extra="forbid")
 
+_NAME: Final = f"^{NAME}$"
+_CODES: Final = {"missing": "required", "string_too_long": "too-long"}
+"""The codes of the kinds of pydantic's errors; those of others are `wrong-type`,"""
+_CODES_OF_PATTERNS: Final = {LINE: "bad-text", _NAME: "bad-name"}
+"""and those of a pattern that a text does not match."""
+
 Body = TypeVar("Body", bound=BaseModel)
 
 
@@ -36,7 +42,7 @@ class Signal(BaseModel):
 
     model_config = _BODY
 
-    name: str = Field(pattern=f"^{NAME}$")
+    name: str = Field(pattern=_NAME)
     payload: Any = None
     by: str = Field("", max_length=255, pattern=LINE)
 
@@ -118,5 +124,6 @@ def _problem(error: dict[str, Any], model: type[BaseModel]) -> Problem:
         likely = nearest(str(path[-1]), list(model.model_fields))
         hint = f"did you mean {likely!r}?" if likely else f"known are {', '.join(model.model_fields)}"
         return Problem(where, "unknown-field", f"there is no member {path[-1]!r} here", hint)
-    code = {"missing": "required", "string_pattern_mismatch": "bad-text"}.get(error["type"], "wrong-type")
-    return Problem(where, code, error["msg"][:256])
+    if error["type"] == "string_pattern_mismatch":
+        return Problem(where, _CODES_OF_PATTERNS[error["ctx"]["pattern"]], error["msg"][:256])
+    return Problem(where, _CODES.get(error["type"], "wrong-type"), error["msg"][:256])

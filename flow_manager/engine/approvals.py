@@ -72,7 +72,7 @@ class Approvals:
         if wait is None or not is_asking:
             raise ApprovalOver("this question was answered already, or nobody waits for its answer any more")
         if wait.answer_by and answer.by not in wait.answer_by:
-            raise NotAsked(f"this question is for {', '.join(wait.answer_by)}; say with 'by' who answers")
+            raise NotAsked("this question is for somebody else; 'by' must say who answers")
         if wait.form is not None and answer.approved:
             _must_fit(wait.form, answer.fields)
         return {"approved": answer.approved, "answer": dict(answer.fields)}

@@ -20,6 +20,7 @@ from flow_manager.errors import SettingsError
 from flow_manager.settings.setting import KIB, MIB, Kind, Setting
 from flow_manager.tasks.builtin.allow_list import AllowList
 from flow_manager.tasks.builtin.programs import parse_programs
+from flow_manager.tasks.builtin.variables import parse_variables
 
 __all__ = ["NAMED_ELSEWHERE", "PREFIX", "SETTINGS", "Kind", "Setting", "Settings"]
 
@@ -100,6 +101,12 @@ class Settings:
         default=(),
         metadata=_about_list(
             "Programs that command tasks may run, as PATH or NAME=PATH, joined by ','.", parse_programs
+        ),
+    )
+    command_variables: tuple[str, ...] = field(
+        default=(),
+        metadata=_about_list(
+            "Environment variables that flows may set for command tasks, joined by ','.", parse_variables
         ),
     )
     secrets: Path | None = field(

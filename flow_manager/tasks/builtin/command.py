@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
@@ -34,6 +34,8 @@ class CommandTask(TaskExecutor):
     input_model: ClassVar[type[BaseModel] | None] = CommandInput
     checks_its_input: ClassVar[bool] = True
     programs: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    variables: ClassVar[Set[str]] = frozenset()
+    """What a flow may set in the environment of a program."""
     most_output: ClassVar[int] = MOST_OUTPUT
 
     async def execute(self, context: TaskContext) -> TaskExecutionResult | dict[str, Any]:
@@ -51,6 +53,11 @@ class CommandTask(TaskExecutor):
         path = self.programs.get(command.program)
         if path is None:
             detail = f"the program {name} is not among those that FLOW_MANAGER_COMMANDS allows"
+            raise AttemptFailed("command.not_allowed", detail, retryable=False)
+        refused = sorted(command.environment.keys() - self.variables)
+        if refused:
+            names = shown(", ".join(refused))
+            detail = f"FLOW_MANAGER_COMMAND_VARIABLES does not allow a flow to set {names}"
             raise AttemptFailed("command.not_allowed", detail, retryable=False)
         run = ProgramRun(self.most_output)
         try:
@@ -88,13 +95,16 @@ def _text(output: bytes | bytearray) -> str:
     return output.decode("utf-8", "replace").replace("\0", "\ufffd")
 
 
-def command_task(programs: Mapping[str, str], most_output: int = MOST_OUTPUT) -> type[CommandTask]:
-    """The task that runs these programs, by name, and no others."""
+def command_task(
+    programs: Mapping[str, str], variables: Set[str] = frozenset(), most_output: int = MOST_OUTPUT
+) -> type[CommandTask]:
+    """The task that runs these programs, by name, and lets a flow set these variables; no others."""
 
     class Configured(CommandTask):
         __doc__ = CommandTask.__doc__
         __qualname__ = CommandTask.__qualname__
 
     Configured.programs = programs
+    Configured.variables = variables
     Configured.most_output = most_output
     return Configured

@@ -11,6 +11,7 @@ from flow_manager.tasks.builtin.command import MOST_OUTPUT, command_task
 from flow_manager.tasks.builtin.http import HttpClient, http_task
 from flow_manager.tasks.builtin.http_input import MOST_RESPONSE
 from flow_manager.tasks.builtin.programs import parse_programs
+from flow_manager.tasks.builtin.variables import parse_variables
 from flow_manager.tasks.executor import TaskExecutor
 from flow_manager.tasks.registry import TaskRegistry
 from flow_manager.tasks.source import source_of
@@ -27,6 +28,8 @@ class BuiltinSettings:
     """Entries of an `AllowList`: what is internal and may be called nevertheless."""
     commands: tuple[str, ...] = ()
     """Entries as `parse_programs` reads them. Without any there is no task type `command`."""
+    command_variables: tuple[str, ...] = ()
+    """Entries as `parse_variables` reads them: what flows may set in the environment of a program."""
     most_response: int = MOST_RESPONSE
     most_output: int = MOST_OUTPUT
 
@@ -40,7 +43,8 @@ def register_builtin_tasks(registry: TaskRegistry, settings: BuiltinSettings) ->
     """
     client = HttpClient(AllowList.parse(settings.http_allow), most_response=settings.most_response)
     _register(registry, HTTP, http_task(client))
-    command = command_task(parse_programs(settings.commands), settings.most_output)
+    variables = parse_variables(settings.command_variables)
+    command = command_task(parse_programs(settings.commands), variables, settings.most_output)
     if settings.commands or _is_ours(registry, COMMAND, command):
         _register(registry, COMMAND, command)
 

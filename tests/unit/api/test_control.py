@@ -52,10 +52,11 @@ def test_a_signal_is_accepted_with_any_payload(
         ("cancel", [], [("#", "wrong-type")]),
         ("cancel", {"reason": 7}, [("#/reason", "wrong-type")]),
         ("cancel", {"reason": "a\nb"}, [("#/reason", "bad-text")]),
+        ("cancel", {"reason": "x" * 257, "by": "x" * 256}, [("#/reason", "too-long"), ("#/by", "too-long")]),
         ("cancel", {"reasons": "x"}, [("#/reasons", "unknown-field")]),
         ("signal", {}, [("#/name", "required")]),
-        ("signal", {"name": "a b"}, [("#/name", "bad-text")]),
-        ("signal", {"name": "go", "by": "x" * 256}, [("#/by", "wrong-type")]),
+        ("signal", {"name": "a b"}, [("#/name", "bad-name")]),
+        ("signal", {"name": "go", "by": "x" * 256}, [("#/by", "too-long")]),
         ("signal", {"nam": "go", "payload": 1}, [("#/name", "required"), ("#/nam", "unknown-field")]),
     ],
 )
