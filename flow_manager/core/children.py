@@ -48,12 +48,14 @@ class ChildEnd(msgspec.Struct, frozen=True):
 
 class Children(msgspec.Struct, frozen=True):
     """The children of one attempt: how many were started, how many of these are still open or did not
-    complete, and the ends of all that have ended, by place."""
+    complete, and how many bytes of JSON tell how they ended. `ends` are those of all that have ended, by
+    place; None if they were not asked for."""
 
     started: int
     open: int
     unsuccessful: int
-    ends: Sequence[ChildEnd] = ()
+    bytes: int = 0
+    ends: Sequence[ChildEnd] | None = None
 
 
 class ToChildren(msgspec.Struct, frozen=True):

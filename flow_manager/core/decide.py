@@ -57,9 +57,15 @@ MOST_EVENTS_PER_STEP: Final = 200
 _evaluator = ConditionEvaluator()
 
 
-def next_action(flow: Flow, view: View, plan: Plan, given: Circumstances) -> Action:
+def next_action(
+    flow: Flow,
+    view: View,
+    plan: Plan,
+    given: Circumstances,
+    has_time: Callable[[], bool] = lambda: True,
+) -> Action:
     """Decide, fold the decision into `view`, and add what is to be recorded to `plan`, until there is
-    something to do."""
+    something to do; or until the caller has no time left, and then it is due again at once."""
     while True:
         decision = checked(flow, decide(flow, view, plan.without_taken(given)))
         for event in decision.events:
@@ -67,7 +73,8 @@ def next_action(flow: Flow, view: View, plan: Plan, given: Circumstances) -> Act
         plan.add(decision)
         if not isinstance(decision.action, DecideAgain):
             return decision.action
-        if len(plan.events) >= MOST_EVENTS_PER_STEP and not view.is_ended:
+        is_long = len(plan.events) >= MOST_EVENTS_PER_STEP or not has_time()
+        if is_long and plan.events and not view.is_ended:
             return Park(Wake(WakeReason.DUE, given.now))
 
 

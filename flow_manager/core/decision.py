@@ -43,10 +43,12 @@ class DecideAgain(msgspec.Struct, frozen=True, gc=False):
 
 
 class LookAtChildren(msgspec.Struct, frozen=True, gc=False):
-    """Look up what has become of the children of this attempt, and decide once more."""
+    """Look up what has become of the children of this attempt, and decide once more. How each of them
+    ended only if that is asked for: there may be many, and much of it."""
 
     run: int
     attempt: int
+    with_ends: bool = False
 
 
 Action = RunAttempt | Park | Finish | DecideAgain | LookAtChildren

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from flow_manager.core.attempts import format_time
@@ -21,6 +21,7 @@ from flow_manager.core.view import View
 
 MOST_RESULT: Final = 256 << 10
 """Bytes of JSON that the results of all children may have together."""
+_TOGETHER: Final = "the results of all children together"
 
 
 def while_waiting(flow: Flow, view: View, given: Circumstances) -> Decision:
@@ -88,11 +89,18 @@ def _children(flow: Flow, view: View, wait: Wait, given: Circumstances) -> Decis
     if children.open:
         cancel = ToChildren("cancel", view.run, view.attempt) if is_given_up else None
         return Decision((), _park(flow, view, None if is_late else wait), (), cancel)
+    if input is not None and children.bytes > MOST_RESULT:
+        detail = f"{_TOGETHER} are more than {MOST_RESULT >> 10} KiB of JSON"
+        return _ended(view, given, "failure", error=TaskError("limit.output_size", detail, False))
+    if children.ends is None:
+        return Decision((), LookAtChildren(view.run, view.attempt, with_ends=True))
     was_cancelled = any(end.status is ExecutionStatus.CANCELLED for end in children.ends)
     if is_late and (was_cancelled or children.started < wait.count):
         late = TaskError("task.timeout", "not all children ended in time")
         return _ended(view, given, "timeout", error=late)
-    return _of_list(view, given, has_failed) if input is not None else _of_one(view, given)
+    if input is None:
+        return _of_one(view, given, children.ends[0])
+    return _of_list(view, given, children.ends, has_failed)
 
 
 def _for_each_input(flow: Flow, view: View, given: Circumstances) -> ForEachInput | None:
@@ -123,35 +131,28 @@ def _park(flow: Flow, view: View, wait: Wait | None) -> Park:
     return Park(Wake(WakeReason.CHILDREN, first(until, flow, view), view.task))
 
 
-def _of_one(view: View, given: Circumstances) -> Decision:
-    end = _children_of(given).ends[0]
+def _of_one(view: View, given: Circumstances, end: ChildEnd) -> Decision:
     data = _as_data(end)
     if end.status is ExecutionStatus.COMPLETED:
         return _ended(view, given, "success", data=data)
     return _ended(view, given, "failure", data=data, error=_child_failed(end))
 
 
-def _of_list(view: View, given: Circumstances, has_failed: bool) -> Decision:
-    children = _children_of(given)
-    data = {"results": [_as_data(end) for end in children.ends], "failed": children.unsuccessful}
+def _of_list(view: View, given: Circumstances, ends: Sequence[ChildEnd], has_failed: bool) -> Decision:
+    bad = [end for end in ends if end.status is not ExecutionStatus.COMPLETED]
+    data = {"results": [_as_data(end) for end in ends], "failed": len(bad)}
     fault = find_fault(data, MOST_RESULT)
     if fault is not None:
-        error = TaskError(fault.code, f"the results of all children together: {fault.detail}", False)
+        error = TaskError(fault.code, f"{_TOGETHER}: {fault.detail}", False)
         return _ended(view, given, "failure", error=error)
     if not has_failed:
         return _ended(view, given, "success", data=data)
     # Those that were cancelled for it are no cause.
-    bad = [end for end in children.ends if end.status is not ExecutionStatus.COMPLETED]
     failed = [end for end in bad if end.status is ExecutionStatus.FAILED] or bad
-    message = f"{len(failed)} of {children.started} children failed"
+    message = f"{len(failed)} of {len(ends)} children failed"
     details = {"first": {"index": failed[0].index, "error": _child_failed(failed[0]).to_json()}}
     error = TaskError("for_each.failed", message, details=details)
     return _ended(view, given, "failure", data=data, error=error)
-
-
-def _children_of(given: Circumstances) -> Children:
-    assert given.children is not None
-    return given.children
 
 
 def _as_data(end: ChildEnd) -> dict[str, Any]:

@@ -6,7 +6,8 @@ for each recorded success, and one that fails does not keep the others from runn
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from flow_manager.core.attempts import Attempt
 from flow_manager.core.children import ToChildren
@@ -18,7 +19,7 @@ from flow_manager.core.decision import (
     LookAtChildren,
     Park,
 )
-from flow_manager.core.definition import Flow
+from flow_manager.core.definition import Flow, Outcome
 from flow_manager.core.ending import to_undo
 from flow_manager.core.events import (
     AttemptCancelled,
@@ -35,6 +36,9 @@ from flow_manager.core.view import Phase, View
 
 CANCELLED: Final = "execution.cancelled"
 COMPENSATED: Final = "execution.compensated"
+NOT_UNDONE: Final = "task.not_undone"
+FAILED_COMPENSATIONS: Final = "compensations_failed"
+"""The member of an error's details that names the tasks that could not undo what was done."""
 
 
 def cancel(view: View, given: Circumstances) -> Decision | None:
@@ -77,12 +81,31 @@ def _await_children(view: View, given: Circumstances) -> Decision:
     if given.children.open:
         return Decision((), Park(Wake(WakeReason.CHILDREN, FAR_AWAY, view.task)))
     if view.compensates:
-        ended = AttemptEnded(given.now, view.task, view.run, view.attempt, "success")
-        return Decision((ended,), DecideAgain())
+        return _undone(view, given, run, attempt)
     children = given.children
     completed = children.started - children.open - children.unsuccessful
     cancelled = AttemptCancelled(given.now, view.task, view.run, view.attempt, completed)
     return Decision((cancelled,), DecideAgain())
+
+
+def _undone(view: View, given: Circumstances, run: int, attempt: int) -> Decision:
+    """All children have undone what they did, or tell what they could not undo."""
+    ends = None if given.children is None else given.children.ends
+    if ends is None:
+        return Decision((), LookAtChildren(run, attempt, with_ends=True))
+    failed = [end for end in ends if end.error is not None and _not_undone(end.error)]
+    error = None
+    if failed:
+        message = f"of {len(failed)} children not everything was undone, first of {failed[0].execution_id}"
+        error = TaskError(NOT_UNDONE, message, retryable=False)
+    outcome: Outcome = "success" if error is None else "failure"
+    message = "" if error is None else error.message
+    ended = AttemptEnded(given.now, view.task, view.run, view.attempt, outcome, message, None, error)
+    return Decision((ended,), DecideAgain())
+
+
+def _not_undone(error: TaskError) -> Any:
+    return isinstance(error.details, Mapping) and error.details.get(FAILED_COMPENSATIONS)
 
 
 def _undo(flow: Flow, view: View, undone: Attempt, given: Circumstances) -> Decision:
@@ -111,6 +134,6 @@ def _with_failures(view: View, error: TaskError | None) -> TaskError | None:
     failed = [entry.task for entry in last.values() if entry.status != "success"]
     if not failed or error is None:
         return error
-    details = {"error": error.details, "compensations_failed": failed}
+    details = {"error": error.details, FAILED_COMPENSATIONS: failed}
     message = f"{error.message}; not undone, since these failed: {', '.join(failed)}"
     return TaskError(error.code, message, error.retryable, details)

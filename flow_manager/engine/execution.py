@@ -26,11 +26,7 @@ from flow_manager.core.decision import (
     RunAttempt,
 )
 from flow_manager.core.definition import Flow
-from flow_manager.core.events import (
-    AttemptEnded,
-    AttemptReleased,
-    Event,
-)
+from flow_manager.core.events import AttemptEnded, AttemptReleased, Event
 from flow_manager.core.mail import Mail
 from flow_manager.core.results import TaskError
 from flow_manager.core.states import Wake, WakeReason
@@ -51,8 +47,17 @@ CANCELLED_FROM_INSIDE: Final = AttemptResult(
     "the task body cancelled the task it runs in",
     error=TaskError("task.failed", "the task body cancelled the task it runs in"),
 )
+LONGEST_TURN: Final = 0.1
+"""Seconds of deciding after which the other executions on the loop have their turn."""
 FULL_STORE_PATIENCE: Final = 1.0
 """Seconds between two tries to record a step in a full store."""
+
+
+def turn_of(clock: Clock) -> Callable[[], bool]:
+    """Whether deciding that begins now may still go on."""
+    monotonic = clock.monotonic
+    until = monotonic() + LONGEST_TURN
+    return lambda: monotonic() < until
 
 
 class Surroundings(Protocol):
@@ -164,12 +169,13 @@ class ClaimedExecution:
                 return action
 
     async def _next_action(self, plan: Plan, now: datetime) -> Action:
+        has_time = turn_of(self._around.clock)
         while True:
-            action = next_action(self.flow, self.view, plan, self._circumstances(now))
+            action = next_action(self.flow, self.view, plan, self._circumstances(now), has_time)
             if not isinstance(action, LookAtChildren):
                 self._children = None
                 return action
-            asked = (self.view.execution_id, action.run, action.attempt)
+            asked = (self.view.execution_id, action.run, action.attempt, action.with_ends)
             self._children = await self._patiently(self._around.store.look_at_children, *asked)
 
     async def _read_again(self) -> None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections import OrderedDict
 from typing import Final, Generic, TypeVar
 
 from flow_manager.core.definition import Flow
 from flow_manager.core.parser import FlowParser
-from flow_manager.ports.store import Claimed
 
 Value = TypeVar("Value")
 
 MOST_BYTES: Final = 16 << 20
 """Text whose parsed form is kept, in bytes: some thousand ordinary flows, or a few of the largest."""
-
-
+LARGE: Final = 32 << 10
+"""Bytes of a definition that takes longer to parse than a loop should be held up."""
 EXPRESSION: Final = 8 << 10
 """Bytes of a compiled expression, measured."""
 
@@ -49,16 +50,28 @@ def weight_of(text: bytes) -> int:
 
 
 class StoredFlows:
-    """The flows of claimed executions, each parsed once as long as it is remembered."""
+    """The flows of stored executions, each parsed once as long as it is remembered. For any thread."""
 
     def __init__(self) -> None:
         self._parsed: DigestCache[Flow] = DigestCache()
         self._parser = FlowParser()
+        self._lock = threading.Lock()
 
-    def of(self, claimed: Claimed) -> Flow:
+    async def soon(self, digest: str, definition: bytes) -> Flow:
+        """As `of`; a large one is parsed on another thread, so that the loop goes on meanwhile."""
+        if len(definition) < LARGE or self._at_hand(digest) is not None:
+            return self.of(digest, definition)
+        return await asyncio.get_running_loop().run_in_executor(None, self.of, digest, definition)
+
+    def of(self, digest: str, definition: bytes) -> Flow:
         """Raises `InvalidFlow`, and what reading JSON raises, for a definition that is damaged."""
-        flow = self._parsed.get(claimed.digest)
+        flow = self._at_hand(digest)
         if flow is None:
-            flow = self._parser.parse(claimed.definition)
-            self._parsed.put(claimed.digest, flow, weight_of(claimed.definition))
+            flow = self._parser.parse(definition)
+            with self._lock:
+                self._parsed.put(digest, flow, weight_of(definition))
         return flow
+
+    def _at_hand(self, digest: str) -> Flow | None:
+        with self._lock:
+            return self._parsed.get(digest)

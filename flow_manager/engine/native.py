@@ -63,7 +63,7 @@ class NativeBackend(ReadingBackend):
         die: Callable[[BaseException], None],
         most_input: int = MOST_INPUT,
     ) -> None:
-        super().__init__(orchestrator.store, catalogue, orchestrator.secrets.values)
+        super().__init__(orchestrator.store, catalogue, orchestrator.secrets.values, orchestrator.flows)
         self._orchestrator = orchestrator
         self.store = orchestrator.store
         self._most_input = most_input

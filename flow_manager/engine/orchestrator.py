@@ -22,7 +22,7 @@ from flow_manager.core.view import View
 from flow_manager.engine.admission import Admission, EngineLimits
 from flow_manager.engine.audience import Audience
 from flow_manager.engine.drain import Drain
-from flow_manager.engine.execution import ClaimedExecution
+from flow_manager.engine.execution import ClaimedExecution, turn_of
 from flow_manager.engine.flows import StoredFlows
 from flow_manager.engine.poller import Poller
 from flow_manager.engine.recording import children_of, view_of, wake_of
@@ -68,7 +68,7 @@ class FlowOrchestrator:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._driven: dict[str, ClaimedExecution] = {}
         self._waiters = Waiters()
-        self._flows = StoredFlows()
+        self.flows = StoredFlows()
         self.poller = Poller(
             store, clock, self._admission, self._running.__len__, self._take_up, self._note_failure
         )
@@ -165,7 +165,7 @@ class FlowOrchestrator:
         may_start = has_place and not self._draining
         now = plan.events[0].at
         given = Circumstances(now, 0.0, self.worker.task_types, may_start, secrets=self.secrets.values)
-        action = next_action(flow, view, plan, given)
+        action = next_action(flow, view, plan, given, turn_of(self.clock))
         # Children that start with their parent are not there to be looked at before it is recorded.
         return Park(Wake(WakeReason.DUE, now)) if isinstance(action, LookAtChildren) else action
 
@@ -287,7 +287,7 @@ class FlowOrchestrator:
     async def _resume(self, claimed: Claimed) -> None:
         claim = claimed.claim
         try:
-            flow = self._flows.of(claimed)
+            flow = await self.flows.soon(claimed.digest, claimed.definition)
             view = view_of(claimed)
         except Exception as error:  # the edge of what is stored: damage has every form
             log.error("what is stored of execution %s cannot be read: %s", claim.execution_id, error)

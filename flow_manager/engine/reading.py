@@ -18,7 +18,7 @@ from flow_manager.core.report import Report
 from flow_manager.core.states import ExecutionStatus
 from flow_manager.core.view import View
 from flow_manager.engine.approvals import Approvals
-from flow_manager.engine.flows import DigestCache, weight_of
+from flow_manager.engine.flows import DigestCache, StoredFlows, weight_of
 from flow_manager.errors import ApprovalOver, StoreReadOnly
 from flow_manager.ports.backend import (
     Answer,
@@ -47,13 +47,16 @@ class ReadingBackend:
     """Implements `ports.backend.Backend` for a store that cannot be written."""
 
     def __init__(
-        self, reader: Reader, catalogue: TaskCatalogue, secrets: Container[str] | None = None
+        self,
+        reader: Reader,
+        catalogue: TaskCatalogue,
+        secrets: Container[str] | None = None,
+        flows: StoredFlows | None = None,
     ) -> None:
         self._reader = reader
         self._catalogue = catalogue
         self._parser = FlowParser(catalogue.input_models(), secrets)
-        self._stored = FlowParser()
-        """For definitions that were checked before."""
+        self._flows = flows or StoredFlows()
         self._reports: DigestCache[Report] = DigestCache()
         self._reports_lock = threading.Lock()
 
@@ -108,7 +111,8 @@ class ReadingBackend:
         return found
 
     def definition(self, execution_id: str) -> Flow:
-        return self._stored.parse(self._reader.definition(execution_id))
+        digest, text = self._reader.definition(execution_id)
+        return self._flows.of(digest, text)
 
     def children(self, execution_id: str) -> Sequence[ChildSummary]:
         return self._reader.children(execution_id)

@@ -121,8 +121,9 @@ class Reader(Protocol):
     def violations(self) -> Sequence[Violation]:
         """Where one of the truths above does not hold."""
 
-    def definition(self, execution_id: str) -> bytes:
-        """The text of the flow that it started with. Raises `ExecutionUnknown` and `StoreDamaged`."""
+    def definition(self, execution_id: str) -> tuple[str, bytes]:
+        """The digest and the text of the flow that it started with. Raises `ExecutionUnknown` and
+        `StoreDamaged`."""
 
     def children(self, execution_id: str) -> Sequence[ChildSummary]:
         """The children of an execution, in the order of their start; the first thousand."""
@@ -154,7 +155,8 @@ class Store(Reader, Protocol):
 
     def commit(self, step: Step) -> Awaitable[Sequence[str]]:
         """Record a step. The answer names those to whom the step has sent mail. Raises `StaleClaim`,
-        and `MailUnread` if an end met mail that the writer does not know: it still has its claim."""
+        and `MailUnread` if an execution that ends, or goes on from waiting for mail, met some that the
+        writer does not know: it still has its claim."""
 
     def send(self, mail: NewMail) -> Awaitable[None]:
         """Send something to an open execution; one that waits for it is due at once. Raises
@@ -163,8 +165,11 @@ class Store(Reader, Protocol):
     def read_again(self, claim: Claim) -> Awaitable[Claimed]:
         """What is stored of a claimed execution. Raises `StaleClaim`."""
 
-    def look_at_children(self, execution_id: str, run: int, attempt: int) -> Awaitable[Children]:
-        """What has become of the children of an attempt; how they ended only if none is open."""
+    def look_at_children(
+        self, execution_id: str, run: int, attempt: int, with_ends: bool = False
+    ) -> Awaitable[Children]:
+        """What has become of the children of an attempt; how they ended only `with_ends`. Beyond a
+        megabyte of ends their outputs are left out."""
 
     def set_aside(self, claim: Claim, wake: Wake) -> Awaitable[None]:
         """Park an execution whose history cannot be gone on with; nothing else of it changes.

@@ -54,6 +54,7 @@ CODE_AT: Final = {
     "Fault": 1,
     "SchemaFault": 1,
     "ExpressionFault": 0,
+    "TooManyExpressions": 0,
     "add": 1,
     "problem_at": 2,
     "_note": 1,
@@ -143,7 +144,10 @@ def test_every_outcome_and_status_of_an_execution_has_its_line() -> None:
 CORE: Final = ROOT / "flow_manager" / "core"
 CHECKS: Final = sorted(
     [
-        *(CORE / f"{name}.py" for name in ("checks", "compiling", "mappings", "misfits", "parser", "plain")),
+        *(
+            CORE / f"{name}.py"
+            for name in ("checks", "compiling", "expressions", "mappings", "misfits", "parser", "plain")
+        ),
         *(CORE / f"{name}.py" for name in ("references", "steps", "simulation/mocks", "simulation/cases")),
         *CORE.glob("schema*.py"),
         *(CORE / "cel").glob("*.py"),

@@ -21,6 +21,11 @@ VIOLATING = {
     "history.gap": "DELETE FROM history WHERE execution_id = ?1 AND seq = 1",
     "history.end": "UPDATE wakes SET last_seq = last_seq + 1 WHERE execution_id = ?1",
     "history.missing": "DELETE FROM history WHERE execution_id = ?1",
+    "children.none": "UPDATE children SET status = 'failed' WHERE parent = ?1",
+    "children.untold": "DELETE FROM wakes WHERE execution_id IN (SELECT child FROM children"
+    " WHERE parent = ?1)",
+    "children.count": "UPDATE families SET ended = ended + 1 WHERE parent = ?1",
+    "mail.leftover": "INSERT INTO mail VALUES (?1, 1, 0, 'signal', 'paid', 'null', '')",
     "history.leftover": "DELETE FROM executions WHERE id = ?1",
 }
 

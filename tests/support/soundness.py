@@ -10,6 +10,7 @@ from pathlib import Path
 import apsw
 
 from flow_manager.core.events import (
+    AttemptCancelled,
     AttemptEnded,
     AttemptLost,
     AttemptReleased,
@@ -17,7 +18,7 @@ from flow_manager.core.events import (
     Event,
     ExecutionEnded,
 )
-from flow_manager.core.states import ExecutionStatus
+from flow_manager.core.states import ENDED
 from flow_manager.stores.sqlite.reader import SqliteReader
 
 Start = tuple[str, str, int, int]
@@ -35,9 +36,7 @@ def assert_sound(database: Path, acknowledged: Collection[str], journal: Path | 
             assert_whole(history)
             assert reader.describe(execution_id).is_ended, execution_id
         open_ones = [
-            summary.execution_id
-            for summary in reader.executions(limit=1_000)
-            if summary.status not in (ExecutionStatus.COMPLETED, ExecutionStatus.FAILED)
+            summary.execution_id for summary in reader.executions(limit=1_000) if summary.status not in ENDED
         ]
         assert open_ones == []
         if journal is not None and journal.exists():
@@ -57,7 +56,7 @@ def assert_whole(history: Sequence[Event]) -> None:
             assert open_attempt is None
             open_attempt = (event.run, event.attempt)
             assert open_attempt not in ended
-        elif isinstance(event, AttemptEnded | AttemptLost | AttemptReleased):
+        elif isinstance(event, AttemptEnded | AttemptCancelled | AttemptLost | AttemptReleased):
             assert open_attempt == (event.run, event.attempt)
             open_attempt = None
             if not isinstance(event, AttemptReleased):

@@ -53,7 +53,7 @@ def child_end(index: int, status: str = "completed", output: Any = None) -> Chil
 def children_at(*ends: ChildEnd, still_open: int = 0) -> Children:
     """What a look at children tells: how they ended only if all have."""
     bad = sum(end.status is not ExecutionStatus.COMPLETED for end in ends)
-    return Children(len(ends) + still_open, still_open, bad, () if still_open else ends)
+    return Children(len(ends) + still_open, still_open, bad, 0, None if still_open else ends)
 
 
 class Told:

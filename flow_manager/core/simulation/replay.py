@@ -41,7 +41,7 @@ from flow_manager.core.view import Phase, View
 
 MOST_DECISIONS: Final = 50_000
 """Decisions of one execution, after which it is left as it is."""
-NO_CHILDREN: Final = Children(0, 0, 0)
+NO_CHILDREN: Final = Children(0, 0, 0, 0, ())
 
 _SHORTEST, _LONGEST = 0.0, 1.0 - 2**-53
 """Chances with which a wait is as short, and as long, as it can be."""

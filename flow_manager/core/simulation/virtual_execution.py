@@ -97,7 +97,7 @@ class VirtualExecution:
         if is_open:
             return Children(len(children), is_open, unsuccessful)
         ends = tuple(end for index, child in enumerate(children) if (end := child.end_at(index)) is not None)
-        return Children(len(children), 0, unsuccessful, ends)
+        return Children(len(children), 0, unsuccessful, 0, ends)
 
     def end_at(self, index: int) -> ChildEnd | None:
         """How it ended, for its parent whose child of this number it is."""

@@ -71,7 +71,7 @@ class StepRows:
             now_last, due_at = last_seq + len(step.events), to_micros(wake.due_at)
             ending = step.status is ExecutionStatus.COMPENSATING
             if wake.reason is WakeReason.CLAIM:
-                self.moved.append((reason, due_at, now_last, detail, ending, key, epoch, last_seq))
+                self.moved.append((reason, due_at, now_last, detail, ending, key, epoch, last_seq, step.mail))
             else:
                 now = to_micros(step.at)
                 fence = (key, epoch, last_seq)

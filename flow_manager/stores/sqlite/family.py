@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -19,12 +19,18 @@ from flow_manager.stores.sqlite.rows import end_checksum, from_key, to_key, to_m
 
 Rows = list[tuple[Any, ...]]
 
+MOST_ENDS: Final = 1 << 20
+"""Bytes of JSON of the ends of children beyond which their outputs are not read."""
 SECOND_LIFE: Final = 1 << 32
 """The epoch of an execution that is opened again: no claim of its first life can have had it."""
 
 
 class _End(msgspec.Struct, omit_defaults=True):
     output: Any = None
+    error: TaskError | None = None
+
+
+class _EndWithoutOutput(msgspec.Struct):
     error: TaskError | None = None
 
 
@@ -35,6 +41,7 @@ class _Completed(NamedTuple):
     child: bytes
     status: str
     ended_at: int
+    bytes: int
     last_seq: int
 
 
@@ -47,6 +54,7 @@ class Family:
     def add(self, children: Sequence[NewExecution]) -> None:
         """Note whose children these new executions are."""
         rows = [(*_place(child.parent), to_key(child.execution_id)) for child in children if child.parent]
+        self._db.executemany(self._sql["count_start"], [row[:3] for row in rows])
         self._db.executemany(self._sql["add_child"], rows)
 
     def ended(self, parent: ParentLink, last: Event) -> None:
@@ -55,17 +63,23 @@ class Family:
             raise ValueError("the last event of an execution that ends is its end")
         told = msgspec.json.encode(_End(last.output, last.error)).decode()
         place = _place(parent)
+        is_good = last.status is ExecutionStatus.COMPLETED
         self._db.execute(self._sql["end_child"], (last.status.value, told, *place))
+        self._db.execute(self._sql["count_end"], (1, is_good, len(told.encode()), *place[:3]))
         self._db.execute(self._sql["wake_parent"], (to_micros(last.at), place[0]))
 
-    def look(self, execution_id: str, run: int, attempt: int) -> Children:
+    def look(self, execution_id: str, run: int, attempt: int, with_ends: bool) -> Children:
         attempt_of = (to_key(execution_id), run, attempt)
         counted = self._db.execute(self._sql["count_children"], attempt_of).fetchone()
-        started, ended, completed = counted or (0, 0, 0)
-        ends: tuple[ChildEnd, ...] = ()
-        if started == ended:
-            ends = tuple(_end(*row) for row in self._db.execute(self._sql["ends_of_children"], attempt_of))
-        return Children(started, started - ended, ended - completed, ends)
+        started, ended, completed, size = counted or (0, 0, 0, 0)
+        ends = tuple(self._ends(attempt_of)) if with_ends else None
+        return Children(started, started - ended, ended - completed, size, ends)
+
+    def _ends(self, attempt_of: tuple[bytes, int, int]) -> Iterator[ChildEnd]:
+        room = MOST_ENDS
+        for place, child, status, ended in self._db.execute(self._sql["ends_of_children"], attempt_of):
+            room -= len(ended)
+            yield _end(place, child, status, ended, _End if room >= 0 else _EndWithoutOutput)
 
     def tell(self, parent: bytes, word: ToChildren, at: datetime) -> list[str]:
         """Send a word to children; the answer names those who got one."""
@@ -85,6 +99,7 @@ class Family:
         checksum = end_checksum(child, completed.status, completed.ended_at)
         wake = (child, "due", to_micros(at), SECOND_LIFE, completed.last_seq, "", 0)
         self._db.execute(self._sql["reopen_child"], (*attempt_of, completed.place))
+        self._db.execute(self._sql["count_end"], (-1, -1, -completed.bytes, *attempt_of))
         self._db.execute(self._sql["reopen_execution"], (checksum, child))
         self._db.execute(self._sql["add_wake"], wake)
         self._mailbox.send(NewMail(from_key(child), at, "compensate"))
@@ -99,6 +114,9 @@ def _place(link: ParentLink | None) -> tuple[bytes, int, int, int]:
     return to_key(link.execution_id), link.run, link.attempt, link.index
 
 
-def _end(place: int, child: bytes, status: bytes, ended: bytes) -> ChildEnd:
-    end = msgspec.json.decode(ended, type=_End)
-    return ChildEnd(place, from_key(child), ExecutionStatus(status.decode()), end.output, end.error)
+def _end(
+    place: int, child: bytes, status: bytes, ended: bytes, kind: type[_End | _EndWithoutOutput]
+) -> ChildEnd:
+    end = msgspec.json.decode(ended, type=kind)
+    output = end.output if isinstance(end, _End) else None
+    return ChildEnd(place, from_key(child), ExecutionStatus(status.decode()), output, end.error)

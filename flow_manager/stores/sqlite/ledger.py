@@ -72,6 +72,7 @@ class LookAtChildren:
     execution_id: str
     run: int
     attempt: int
+    with_ends: bool
 
 
 Command = NewExecution | Step | ClaimDue | SetAside | NewMail | ReadAgain | LookAtChildren
@@ -175,7 +176,9 @@ class SqliteLedger:
             case NewMail() | ReadAgain():
                 return self._answer_or_refuse(command)
             case LookAtChildren():
-                return self._family.look(command.execution_id, command.run, command.attempt)
+                return self._family.look(
+                    command.execution_id, command.run, command.attempt, command.with_ends
+                )
         return None
 
     def _answer_or_refuse(self, command: NewMail | ReadAgain) -> Any:
@@ -217,9 +220,13 @@ class SqliteLedger:
 
     def _advance(self, steps: Sequence[Step]) -> None:
         rows = StepRows(steps)
-        self._all_fenced("move_wake", rows.moved)
-        self._all_fenced("park_wake", rows.parked)
-        self._end_wakes(rows.ended)
+        try:
+            self._all_fenced("move_wake", rows.moved)
+            self._all_fenced("park_wake", rows.parked)
+            self._all_fenced("end_wake", rows.ended)
+        except StaleClaim:
+            self._must_know_all_mail(steps)
+            raise
         self._all("end_execution", rows.finals)
         self._all("add_events", rows.history)
         self._mailbox.taken(rows.taken)
@@ -231,16 +238,12 @@ class SqliteLedger:
                 if step.parent is not None:
                     self._family.ended(step.parent, step.events[-1])
 
-    def _end_wakes(self, rows: Rows) -> None:
-        """A batch that fails is written again one by one; then it can be told what kept one from its end."""
-        try:
-            self._all_fenced("end_wake", rows)
-        except StaleClaim:
-            if len(rows) == 1:
-                key, epoch, last_seq, _ = rows[0]
-                if self._db.execute(self._sql["claim_with_mail"], (key, epoch, last_seq)).fetchone():
-                    raise MailUnread("something was sent to the execution; nothing was written") from None
-            raise
+    def _must_know_all_mail(self, steps: Sequence[Step]) -> None:
+        """A batch that fails is written again one by one; then it can be told what one was refused for."""
+        if len(steps) == 1:
+            claim, last_seq = steps[0].claim, steps[0].last_seq
+            if self._db.execute(self._sql["claim_with_mail"], (claim.key, claim.epoch, last_seq)).fetchone():
+                raise MailUnread("something was sent to the execution; nothing was written")
 
     def _set_aside(self, commands: Sequence[SetAside]) -> None:
         rows: Rows = []

@@ -15,6 +15,8 @@ from flow_manager.stores.sqlite.rows import from_micros, to_micros, to_some_key,
 
 MOST_SIGNALS: Final = 2_000
 """Signals that may wait to be taken up by one execution."""
+MOST_BYTES: Final = 4 << 20
+"""Bytes that they may carry together: whoever claims the execution reads them all."""
 
 
 class Mailbox:
@@ -26,23 +28,38 @@ class Mailbox:
         """False if nothing had to be sent, since the same is on its way. Raises what `Store.send` raises."""
         key, name = to_some_key(mail.execution_id), to_text(mail.name)
         self._must_be_open(key, mail.execution_id)
-        if mail.kind == "cancel" and self._db.execute(self._sql["has_cancel"], (key,)).get:
+        if mail.kind == "cancel" and self._has(key, "cancel"):
             return False
-        if mail.kind == "signal" and self._db.execute(self._sql["count_mail"], (key,)).get >= MOST_SIGNALS:
-            raise TooMuchMail(f"{MOST_SIGNALS} signals wait to be taken up; nothing was sent")
-        at = to_micros(mail.at)
+        payload, at = msgspec.json.encode(mail.payload).decode(), to_micros(mail.at)
+        if mail.kind == "signal":
+            self._must_have_room(key, len(payload))
         if mail.kind == "answer":
-            number = self._db.execute(self._sql["send_answer"], (key, name, at)).get
+            is_first = not self._has(key, "answer", name)
+            number = self._db.execute(self._sql["send_answer"], (key, name, at)).get if is_first else None
             if number is None:
                 raise ApprovalOver(
                     "this question was answered already, or nobody waits for its answer any more"
                 )
         else:
             number = self._db.execute(self._sql["send_mail"], (key, mail.kind, name, at)).get
-        payload = msgspec.json.encode(mail.payload).decode()
         row = (key, number, at, mail.kind, name, payload, to_text(mail.by))
         self._db.execute(self._sql["add_mail"], row)
         return True
+
+    def _has(self, key: bytes, kind: str, name: str | None = None) -> bool:
+        """Whether such mail waits to be taken up."""
+        return bool(self._db.execute(self._sql["has_mail"], (key, kind, name)).get)
+
+    def _must_have_room(self, key: bytes, size: int) -> None:
+        found = self._db.execute(self._sql["weigh_mail"], (key,)).fetchone()
+        count, carried = found or (0, 0)
+        if count >= MOST_SIGNALS:
+            raise TooMuchMail(f"{MOST_SIGNALS} signals wait to be taken up; nothing was sent")
+        if count and carried + size > MOST_BYTES:
+            raise TooMuchMail(
+                f"the signals that wait to be taken up carry {carried >> 10} KiB, and may carry "
+                f"{MOST_BYTES >> 10} KiB together; nothing was sent"
+            )
 
     def _must_be_open(self, key: bytes, execution_id: str) -> None:
         if self._db.execute(self._sql["newest_mail"], (key,)).fetchone() is not None:

@@ -56,6 +56,15 @@ _VIOLATIONS: Final[Sequence[tuple[str, tuple[str, ...], str, str]]] = (
     ("history_with_another_end", (), "history.end", "its last event is not the one that was recorded last"),
     ("execution_without_history", (), "history.missing", "it has no events"),
     ("history_without_execution", (), "history.leftover", "there are events of it, but it does not exist"),
+    ("waits_for_no_child", (), "children.none", "it waits for the end of children, and none is open"),
+    (
+        "child_whose_end_was_not_told",
+        (),
+        "children.untold",
+        "a child of it has ended, and it was not told",
+    ),
+    ("family_miscounted", (), "children.count", "its children were not counted as they are"),
+    ("mail_for_nobody", (), "mail.leftover", "something was sent to it that nobody will take up"),
 )
 """Statement, what it is given, and how what it finds is called."""
 
@@ -142,14 +151,14 @@ class SqliteReader:
             found += [Violation(execution_id, code, detail) for execution_id in guilty]
         return found
 
-    def definition(self, execution_id: str) -> bytes:
+    def definition(self, execution_id: str) -> tuple[str, bytes]:
         found = self._each(lambda digest, text: (digest, text), "definition_of", to_some_key(execution_id))
         if not found:
             raise ExecutionUnknown(f"no execution has the id {execution_id[:64]!r}")
         digest, text = found[0]
         if sha256(text).digest() != digest:
             raise StoreDamaged(f"the flow of {execution_id} stored in {self._path} is damaged")
-        return bytes(text)
+        return digest.hex(), bytes(text)
 
     def children(self, execution_id: str) -> Sequence[ChildSummary]:
         children = self._each(_child, "children_of", to_some_key(execution_id), MOST_CHILDREN_LISTED)

@@ -15,15 +15,18 @@ INSERT INTO wakes (execution_id, reason, due_at, epoch, last_seq, detail, mail) 
 INSERT INTO history (execution_id, seq, last_seq, events, checksum) VALUES (?, ?, ?, ?, ?)
 
 -- name: move_wake
--- Fenced: changes nothing for a writer whose claim or knowledge of the history is old.
+-- Fenced: changes nothing for a writer whose claim or knowledge of the history is old. One that waits for
+-- mail does not go on before its writer knows all that was sent.
 UPDATE wakes SET reason = ?, due_at = ?, last_seq = ?, detail = ?, is_ending = ?
-WHERE execution_id = ? AND epoch = ? AND last_seq = ? AND reason = 'claim'
+WHERE execution_id = ? AND epoch = ? AND last_seq = ? AND reason = 'claim' AND (detail = '' OR mail <= ?)
 
 -- name: park_wake
--- Fenced like move_wake. An execution to which something was sent that its writer does not know is due at once.
+-- Fenced like move_wake. An execution to which something was sent that its writer does not know is due at
+-- once; it does not go on to wait for something else before.
 UPDATE wakes SET reason = CASE WHEN mail > ?1 THEN 'due' ELSE ?2 END,
     due_at = CASE WHEN mail > ?1 THEN min(?3, ?4) ELSE ?4 END, last_seq = ?5, detail = ?6, is_ending = ?7
 WHERE execution_id = ?8 AND epoch = ?9 AND last_seq = ?10 AND reason = 'claim'
+    AND (detail IN ('', ?6) OR mail <= ?1)
 
 -- name: end_wake
 -- Fenced like move_wake: an execution that ends waits for nothing. One to which something was sent that
@@ -31,7 +34,7 @@ WHERE execution_id = ?8 AND epoch = ?9 AND last_seq = ?10 AND reason = 'claim'
 DELETE FROM wakes WHERE execution_id = ? AND epoch = ? AND last_seq = ? AND reason = 'claim' AND mail <= ?
 
 -- name: claim_with_mail
--- Whether a writer that could not end an execution still has its claim, and which mail it does not know.
+-- Whether a writer that was refused still has its claim: then there is mail that it does not know.
 SELECT mail FROM wakes WHERE execution_id = ? AND epoch = ? AND last_seq = ? AND reason = 'claim'
 
 -- name: last_of_claim
@@ -48,9 +51,11 @@ UPDATE wakes SET mail = mail + 1,
 WHERE execution_id = ?1 RETURNING mail
 
 -- name: send_answer
--- Counts an answer, and makes the execution due that waits for it; changes nothing if none does.
-UPDATE wakes SET mail = mail + 1, reason = 'due', due_at = min(?3, due_at)
-WHERE execution_id = ?1 AND reason = 'signal' AND detail = ?2 RETURNING mail
+-- Counts an answer, and makes the execution due that waits for it; changes nothing if none does. One
+-- that is just being looked at has not gone on yet.
+UPDATE wakes SET mail = mail + 1, reason = CASE reason WHEN 'claim' THEN reason ELSE 'due' END,
+    due_at = CASE reason WHEN 'claim' THEN due_at ELSE min(?3, due_at) END
+WHERE execution_id = ?1 AND reason IN ('signal', 'due', 'claim') AND detail = ?2 RETURNING mail
 
 -- name: add_mail
 -- What was sent.
@@ -64,13 +69,13 @@ SELECT number, sent_at, kind, name, CAST(payload AS BLOB), sender FROM mail WHER
 -- The number of the newest thing that was sent to an execution.
 SELECT mail FROM wakes WHERE execution_id = ?
 
--- name: count_mail
--- How many signals wait to be taken up.
-SELECT count(*) FROM mail WHERE execution_id = ? AND kind = 'signal'
+-- name: weigh_mail
+-- How many signals wait to be taken up, and the bytes of what they carry.
+SELECT count(*), coalesce(sum(octet_length(payload)), 0) FROM mail WHERE execution_id = ? AND kind = 'signal'
 
--- name: has_cancel
--- Whether a cancellation waits to be taken up.
-SELECT 1 FROM mail WHERE execution_id = ? AND kind = 'cancel'
+-- name: has_mail
+-- Whether something of this kind and name waits to be taken up.
+SELECT 1 FROM mail WHERE execution_id = ? AND kind = ? AND name = coalesce(?, name)
 
 -- name: take_mail
 -- It was taken up.
@@ -95,23 +100,33 @@ UPDATE wakes SET mail = mail + 1,
     due_at = CASE WHEN reason = 'children' THEN ? ELSE due_at END
 WHERE execution_id = ?
 
--- name: count_children
--- Of an attempt: how many were started, have ended, and completed.
-SELECT count(*), count(status), coalesce(sum(status = 'completed'), 0) FROM children
+-- name: count_start
+-- Another child of an attempt.
+INSERT INTO families (parent, run, attempt, started, ended, completed, bytes) VALUES (?, ?, ?, 1, 0, 0, 0)
+ON CONFLICT DO UPDATE SET started = started + 1
+
+-- name: count_end
+-- A child of an attempt has ended; or, with -1, is open again.
+UPDATE families SET ended = ended + ?, completed = completed + ?, bytes = bytes + ?
 WHERE parent = ? AND run = ? AND attempt = ?
+
+-- name: count_children
+-- Of an attempt: how many were started, have ended, and completed, and how much their ends tell.
+SELECT started, ended, completed, bytes FROM families WHERE parent = ? AND run = ? AND attempt = ?
 
 -- name: ends_of_children
 -- How the children of an attempt ended, in order.
 SELECT place, child, CAST(status AS BLOB), CAST(ended AS BLOB) FROM children
-WHERE parent = ? AND run = ? AND attempt = ? ORDER BY place
+WHERE parent = ? AND run = ? AND attempt = ? AND status IS NOT NULL ORDER BY place
 
 -- name: open_children
--- The children of an attempt that have not ended.
-SELECT child FROM children WHERE parent = ? AND run = ? AND attempt = ? AND status IS NULL
+-- The children of an attempt that have not ended, and are not about to.
+SELECT c.child FROM children c LEFT JOIN wakes w ON w.execution_id = c.child
+WHERE c.parent = ? AND c.run = ? AND c.attempt = ? AND c.status IS NULL AND w.is_ending IS NOT TRUE
 
 -- name: completed_children
 -- The children of an attempt that completed, and what is needed to open them again.
-SELECT c.place, c.child, e.status, e.ended_at,
+SELECT c.place, c.child, e.status, e.ended_at, octet_length(c.ended),
     (SELECT max(h.last_seq) FROM history h WHERE h.execution_id = c.child)
 FROM children c JOIN executions e ON e.id = c.child
 WHERE c.parent = ? AND c.run = ? AND c.attempt = ? AND c.status = 'completed'
@@ -142,8 +157,9 @@ SELECT execution_id, epoch, last_seq, mail FROM wakes
 WHERE reason IN ('due', 'signal', 'children') AND due_at <= ? ORDER BY due_at LIMIT ?
 
 -- name: claim_wake
--- A new claim: an epoch higher, so every earlier writer is fenced out.
-UPDATE wakes SET reason = 'claim', due_at = ?, epoch = epoch + 1, detail = '' WHERE execution_id = ?
+-- A new claim: an epoch higher, so every earlier writer is fenced out. What it waited for stays until it
+-- goes on.
+UPDATE wakes SET reason = 'claim', due_at = ?, epoch = epoch + 1 WHERE execution_id = ?
 
 -- name: digest_of
 -- Which flow an execution started with.
@@ -159,7 +175,8 @@ SELECT seq, last_seq, CAST(events AS BLOB), checksum FROM history WHERE executio
 
 -- name: free_claims
 -- After a start: whoever held a claim is gone, so what it held is due at once; missing code may be here now.
-UPDATE wakes SET reason = 'due', due_at = ?, detail = '' WHERE reason IN ('claim', 'code')
+UPDATE wakes SET reason = 'due', due_at = ?, detail = CASE reason WHEN 'code' THEN '' ELSE detail END
+WHERE reason IN ('claim', 'code')
 
 -- name: agenda_due
 -- How many are due, counted no further than a bound.
@@ -254,6 +271,28 @@ SELECT execution_id FROM wakes WHERE reason NOT IN (SELECT value FROM json_each(
 -- name: unknown_status
 -- Violations: an end out of no known ones (a JSON array).
 SELECT id FROM executions WHERE status NOT IN (SELECT value FROM json_each(?)) LIMIT ?
+
+-- name: waits_for_no_child
+-- Violations: it waits for the end of children, and has none that is open.
+SELECT w.execution_id FROM wakes w WHERE w.reason = 'children'
+    AND NOT EXISTS (SELECT 1 FROM children c WHERE c.parent = w.execution_id AND c.status IS NULL) LIMIT ?
+
+-- name: child_whose_end_was_not_told
+-- Violations: a child that has ended, or is not there, and its parent would wait for it for ever.
+SELECT DISTINCT c.parent FROM children c JOIN wakes p ON p.execution_id = c.parent
+WHERE c.status IS NULL AND NOT EXISTS (SELECT 1 FROM wakes w WHERE w.execution_id = c.child) LIMIT ?
+
+-- name: family_miscounted
+-- Violations: children that were not counted as they are.
+SELECT DISTINCT f.parent FROM families f
+WHERE (f.started, f.ended, f.completed) IS NOT (
+    SELECT count(*), count(c.status), coalesce(sum(c.status = 'completed'), 0) FROM children c
+    WHERE c.parent = f.parent AND c.run = f.run AND c.attempt = f.attempt) LIMIT ?
+
+-- name: mail_for_nobody
+-- Violations: something was sent to an execution that takes nothing up any more.
+SELECT DISTINCT m.execution_id FROM mail m
+WHERE NOT EXISTS (SELECT 1 FROM wakes w WHERE w.execution_id = m.execution_id) LIMIT ?
 
 -- name: get_property
 SELECT value FROM properties WHERE name = ?

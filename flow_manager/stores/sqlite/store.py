@@ -65,8 +65,10 @@ class SqliteStore(SqliteReader):
     def read_again(self, claim: Claim) -> Awaitable[Claimed]:
         return self._opened.submit(ReadAgain(claim), urgent=True)
 
-    def look_at_children(self, execution_id: str, run: int, attempt: int) -> Awaitable[Children]:
-        return self._opened.submit(LookAtChildren(execution_id, run, attempt), urgent=True)
+    def look_at_children(
+        self, execution_id: str, run: int, attempt: int, with_ends: bool = False
+    ) -> Awaitable[Children]:
+        return self._opened.submit(LookAtChildren(execution_id, run, attempt, with_ends), urgent=True)
 
     def set_aside(self, claim: Claim, wake: Wake) -> Awaitable[None]:
         return self._opened.submit(SetAside(claim, wake), urgent=True)

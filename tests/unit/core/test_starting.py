@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from flow_manager.core.children import MOST_DEPTH
-from flow_manager.core.decide import MOST_EVENTS_PER_STEP
-from flow_manager.core.decision import Finish, Park, RunAttempt
+from flow_manager.core.decide import MOST_EVENTS_PER_STEP, next_action
+from flow_manager.core.decision import Circumstances, Finish, Park, Plan, RunAttempt
 from flow_manager.core.definition import Condition, RetryPolicy, Task
 from flow_manager.core.events import (
     AttemptEnded,
@@ -384,6 +384,22 @@ def test_children_are_given_what_fits_their_flow_or_none_is_started(
         assert told.end == ("failed", "task.input_invalid")
         assert told.view.error is not None
         assert place in told.view.error.message
+
+
+def test_a_step_that_has_no_time_left_lets_others_have_their_turn() -> None:
+    tasks = [Task(f"t{each}", "transform") for each in range(9)]
+    flow = flow_of(*tasks, conditions=[after(f"t{each}", f"t{each + 1}") for each in range(8)])
+    view, turns, plan = Told(flow).view, 0, Plan()
+    given = Circumstances(second(0), 0.0, ())
+
+    while not view.is_ended:
+        plan, turns = Plan(), turns + 1
+        action = next_action(flow, view, plan, given, lambda: False)
+        assert view.is_ended or action == Park(Wake(WakeReason.DUE, second(0)))
+        assert plan.events
+
+    assert turns >= 9
+    assert [entry.status for entry in view.attempts] == ["success"] * 9
 
 
 @pytest.mark.parametrize("number", [1, 10, 60, 150, 500])

@@ -335,6 +335,18 @@ def test_a_child_starts_with_its_input_and_is_waited_for() -> None:
     assert told.view.wait == Wait("children", count=1)
 
 
+def test_how_children_ended_is_asked_for_when_all_have_and_if_it_is_not_too_much() -> None:
+    told = for_each(range(2), max_parallel=2)
+    told.step(at=0)
+
+    asked = told.step(at=1, children=Children(2, 0, 0, MOST_RESULT))
+    told.step(at=1, children=Children(2, 0, 0, MOST_RESULT + 1))
+
+    assert asked == LookAtChildren(1, 1, with_ends=True)
+    assert told.view.attempts[0].error is not None
+    assert told.view.attempts[0].error.code == "limit.output_size"
+
+
 def test_a_parent_looks_at_its_child_before_it_decides() -> None:
     told = parent()
     told.step(at=0)
@@ -515,7 +527,7 @@ def test_a_failure_that_is_not_tolerated_starts_no_more_children_and_cancels_the
     told.step(at=0)
 
     ends = [child_end(place, "failed" if place < bad else "completed") for place in range(started)]
-    look = Children(started, still_open, bad, () if still_open else tuple(ends))
+    look = Children(started, still_open, bad, 0, None if still_open else tuple(ends))
     told.step(at=1, children=look)
 
     assert bool(told.started) is goes_on

@@ -7,9 +7,10 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
-from flow_manager.core.children import ToChildren
+from flow_manager.core.children import Children, ToChildren
 from flow_manager.core.decide import MOST_LOSSES, deadline_of
 from flow_manager.core.decision import Finish, LookAtChildren, Loss, Park, RunAttempt
 from flow_manager.core.definition import Condition, Flow, RetryPolicy, Task
@@ -549,6 +550,24 @@ def test_a_list_of_children_is_undone_however_many_of_them_completed(ends: int) 
     assert parked == Park(Wake(WakeReason.DUE, second(3)))
     ended = told.step(at=3, children=children_at(*(child_end(place, "cancelled") for place in range(ends))))
     assert ended == Finish(ExecutionStatus.FAILED)
+
+
+def test_a_child_that_could_not_undo_everything_is_named_by_its_parent() -> None:
+    told = failed_after_children(ends=2)
+    told.step(at=3)
+    not_undone = TaskError("execution.compensated", "...", False, {"compensations_failed": ["refund"]})
+    ends = [child_end(0, "cancelled"), msgspec.structs.replace(child_end(1, "cancelled"), error=not_undone)]
+
+    asked = told.step(at=4, children=Children(2, 0, 2, 99))
+    ended = told.step(at=4, children=children_at(*ends))
+
+    assert asked == LookAtChildren(1, 1, with_ends=True)
+    assert ended == Finish(ExecutionStatus.FAILED)
+    entry = told.view.attempts[-1]
+    assert entry.error is not None
+    assert (entry.status, entry.error.code, entry.error.retryable) == ("failure", "task.not_undone", False)
+    assert told.view.error is not None
+    assert told.view.error.details["compensations_failed"] == ["c"]
 
 
 def test_the_children_of_the_attempt_that_succeeded_are_undone() -> None:

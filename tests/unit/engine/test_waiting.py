@@ -318,8 +318,10 @@ class FullAtTimes(SqliteStore):
         super().__init__(path, "relaxed")
         self.asked = 0
 
-    def look_at_children(self, execution_id: str, run: int, attempt: int) -> Awaitable[Children]:
-        return self._at_times(super().look_at_children, execution_id, run, attempt)
+    def look_at_children(
+        self, execution_id: str, run: int, attempt: int, with_ends: bool = False
+    ) -> Awaitable[Children]:
+        return self._at_times(super().look_at_children, execution_id, run, attempt, with_ends)
 
     def read_again(self, claim: Claim) -> Awaitable[Claimed]:
         return self._at_times(super().read_again, claim)

@@ -38,11 +38,14 @@ def test_http_is_registered_and_told_of() -> None:
 
 
 def test_command_is_registered_only_if_programs_are_allowed() -> None:
-    registry = registered(BuiltinSettings(commands=("/bin/sh",), most_output=100))
+    registry = registered(
+        BuiltinSettings(commands=("/bin/sh",), command_variables=("TZ", "SIZE"), most_output=100)
+    )
 
     assert list(registry) == ["http", "command"]
     body = body_of(registry, "command")
     assert (dict(body.programs), body.most_output) == ({"sh": "/bin/sh"}, 100)
+    assert body.variables == {"TZ", "SIZE"}
     assert (dict(CommandTask.programs), HttpTask.client) != (dict(body.programs), body_of(registry, "http"))
 
 
@@ -80,7 +83,12 @@ def test_a_task_called_command_is_fine_while_no_programs_are_allowed() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [BuiltinSettings(http_allow=("a b",)), BuiltinSettings(commands=("sh",))]
+    "settings",
+    [
+        BuiltinSettings(http_allow=("a b",)),
+        BuiltinSettings(commands=("sh",)),
+        BuiltinSettings(command_variables=("A=B",)),
+    ],
 )
 def test_settings_that_cannot_be_read_are_refused(settings: BuiltinSettings) -> None:
     with pytest.raises(ValueError, match="is none"):
