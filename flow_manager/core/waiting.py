@@ -19,8 +19,8 @@ from flow_manager.core.steps import ForEachInput
 from flow_manager.core.values import find_fault
 from flow_manager.core.view import View
 
-MOST_RESULT: Final = 256 << 10
-"""Bytes of JSON that the results of all children may have together."""
+MOST_RESULT: Final = 2 << 20
+"""Bytes of JSON that the results of all children may have together: 200 for each of the most there are."""
 _TOGETHER: Final = "the results of all children together"
 
 
