@@ -36,27 +36,58 @@ RELEASED: Final = {1: "1043c17315ee1fa4ef18be719afe9a9a258065a708a01076b2cc76e6d
 SCHEMA: Final = [
     "index children_open ON children (parent, run, attempt) WHERE status IS NULL",
     "index executions_not_completed ON executions (status, id) WHERE status <> 'completed'",
-    "index wakes_due ON wakes (due_at) WHERE reason IN ('due', 'signal', 'children')",
-    "table children (parent BLOB NOT NULL, run INTEGER NOT NULL, attempt INTEGER NOT NULL,"
-    " place INTEGER NOT NULL, child BLOB NOT NULL, status TEXT, ended TEXT,"
-    " PRIMARY KEY (parent, run, attempt, place)) WITHOUT ROWID, STRICT",
-    "table definitions (digest BLOB PRIMARY KEY, flow_id TEXT NOT NULL, text TEXT NOT NULL)"
-    " WITHOUT ROWID, STRICT",
-    "table executions (id BLOB PRIMARY KEY, digest BLOB NOT NULL, status TEXT,"
-    " started_at INTEGER NOT NULL, ended_at INTEGER, checksum INTEGER NOT NULL) WITHOUT ROWID, STRICT",
-    "table families (parent BLOB NOT NULL, run INTEGER NOT NULL, attempt INTEGER NOT NULL,"
-    " started INTEGER NOT NULL, ended INTEGER NOT NULL, completed INTEGER NOT NULL,"
-    " bytes INTEGER NOT NULL, PRIMARY KEY (parent, run, attempt)) WITHOUT ROWID, STRICT",
-    "table history (execution_id BLOB NOT NULL, seq INTEGER NOT NULL, last_seq INTEGER NOT NULL,"
-    " events TEXT NOT NULL, checksum INTEGER NOT NULL,"
-    " PRIMARY KEY (execution_id, seq)) WITHOUT ROWID, STRICT",
-    "table mail (execution_id BLOB NOT NULL, number INTEGER NOT NULL, sent_at INTEGER NOT NULL,"
-    " kind TEXT NOT NULL, name TEXT NOT NULL, payload TEXT NOT NULL, sender TEXT NOT NULL,"
-    " PRIMARY KEY (execution_id, number)) WITHOUT ROWID, STRICT",
+    "index executions_of_flow ON executions (digest, id)",
+    "index executions_with_error ON executions (error, id) WHERE error IS NOT NULL",
+    "index fires_of_execution ON fires (execution_id) WHERE execution_id IS NOT NULL",
+    "index keys_of_execution ON keys (execution_id)",
+    "index labels_by_value ON labels (name, value, execution_id)",
+    "index outbox_due ON outbox (next_try) WHERE is_parked = 0",
+    "index schedules_due ON schedules (next_at) WHERE is_paused = 0 AND next_at IS NOT NULL",
+    "index slots_of_execution ON slots (execution_id)",
+    "index versions_by_digest ON versions (digest)",
+    "index wakes_by_reason ON wakes (reason, execution_id) WHERE reason <> 'claim'",
+    "index wakes_due ON wakes (priority, due_at) WHERE reason IN ('due', 'signal', 'children')",
+    "index wakes_for_slot ON wakes (detail, priority, execution_id) WHERE reason = 'slot'",
+    "table children (parent BLOB NOT NULL, run INTEGER NOT NULL, attempt INTEGER NOT NULL, place INTEGER "
+    "NOT NULL, child BLOB NOT NULL, status TEXT, ended TEXT, PRIMARY KEY (parent, run, attempt, place)) "
+    "WITHOUT ROWID, STRICT",
+    "table definitions (digest BLOB PRIMARY KEY, flow_id TEXT NOT NULL, text TEXT NOT NULL) WITHOUT "
+    "ROWID, STRICT",
+    "table executions (id BLOB PRIMARY KEY, digest BLOB NOT NULL, status TEXT, started_at INTEGER NOT "
+    "NULL, ended_at INTEGER, checksum INTEGER NOT NULL, error TEXT, lives INTEGER NOT NULL DEFAULT 1) "
+    "WITHOUT ROWID, STRICT",
+    "table families (parent BLOB NOT NULL, run INTEGER NOT NULL, attempt INTEGER NOT NULL, started "
+    "INTEGER NOT NULL, ended INTEGER NOT NULL, completed INTEGER NOT NULL, bytes INTEGER NOT NULL, "
+    "PRIMARY KEY (parent, run, attempt)) WITHOUT ROWID, STRICT",
+    "table fires (schedule_id TEXT NOT NULL, nominal INTEGER NOT NULL, at INTEGER NOT NULL, outcome TEXT "
+    "NOT NULL, execution_id BLOB, PRIMARY KEY (schedule_id, nominal)) WITHOUT ROWID, STRICT",
+    "table flows (id TEXT PRIMARY KEY, newest INTEGER NOT NULL, is_deleted INTEGER NOT NULL DEFAULT 0, "
+    "changed_at INTEGER NOT NULL) WITHOUT ROWID, STRICT",
+    "table history (execution_id BLOB NOT NULL, seq INTEGER NOT NULL, last_seq INTEGER NOT NULL, events "
+    "TEXT NOT NULL, checksum INTEGER NOT NULL, PRIMARY KEY (execution_id, seq)) WITHOUT ROWID, STRICT",
+    "table keys (key TEXT PRIMARY KEY, execution_id BLOB NOT NULL, fingerprint BLOB NOT NULL, made_at "
+    "INTEGER NOT NULL) WITHOUT ROWID, STRICT",
+    "table labels (execution_id BLOB NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY "
+    "(execution_id, name)) WITHOUT ROWID, STRICT",
+    "table mail (execution_id BLOB NOT NULL, number INTEGER NOT NULL, sent_at INTEGER NOT NULL, kind TEXT "
+    "NOT NULL, name TEXT NOT NULL, payload TEXT NOT NULL, sender TEXT NOT NULL, PRIMARY KEY "
+    "(execution_id, number)) WITHOUT ROWID, STRICT",
+    "table outbox (execution_id BLOB NOT NULL, destination TEXT NOT NULL, seq INTEGER NOT NULL, payload "
+    "TEXT NOT NULL, next_try INTEGER NOT NULL, tries INTEGER NOT NULL, is_parked INTEGER NOT NULL, "
+    "PRIMARY KEY (execution_id, destination, seq)) WITHOUT ROWID, STRICT",
     "table properties (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID, STRICT",
-    "table wakes (execution_id BLOB PRIMARY KEY, reason TEXT NOT NULL, due_at INTEGER NOT NULL,"
-    " epoch INTEGER NOT NULL, last_seq INTEGER NOT NULL, detail TEXT NOT NULL,"
-    " mail INTEGER NOT NULL DEFAULT 0, is_ending INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID, STRICT",
+    "table rates (flow_id TEXT PRIMARY KEY, free_at INTEGER NOT NULL) WITHOUT ROWID, STRICT",
+    "table schedules (id TEXT PRIMARY KEY, version INTEGER NOT NULL, document TEXT NOT NULL, is_paused "
+    "INTEGER NOT NULL, cursor INTEGER, next_at INTEGER, zone_data TEXT NOT NULL, changed_at INTEGER NOT "
+    "NULL) WITHOUT ROWID, STRICT",
+    "table slots (key TEXT NOT NULL, execution_id BLOB NOT NULL, PRIMARY KEY (key, execution_id)) WITHOUT "
+    "ROWID, STRICT",
+    "table tallies (status TEXT PRIMARY KEY, ended INTEGER NOT NULL) WITHOUT ROWID, STRICT",
+    "table versions (flow_id TEXT NOT NULL, version INTEGER NOT NULL, digest BLOB NOT NULL, published_at "
+    "INTEGER NOT NULL, publisher TEXT NOT NULL, PRIMARY KEY (flow_id, version)) WITHOUT ROWID, STRICT",
+    "table wakes (execution_id BLOB PRIMARY KEY, reason TEXT NOT NULL, due_at INTEGER NOT NULL, epoch "
+    "INTEGER NOT NULL, last_seq INTEGER NOT NULL, detail TEXT NOT NULL, mail INTEGER NOT NULL DEFAULT 0, "
+    "is_ending INTEGER NOT NULL DEFAULT 0, priority INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID, STRICT",
 ]
 
 # What version 1 wrote, letter by letter.

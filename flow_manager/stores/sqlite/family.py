@@ -21,8 +21,8 @@ Rows = list[tuple[Any, ...]]
 
 MOST_ENDS: Final = 1 << 20
 """Bytes of JSON of the ends of children beyond which their outputs are not read."""
-SECOND_LIFE: Final = 1 << 32
-"""The epoch of an execution that is opened again: no claim of its first life can have had it."""
+LIFE: Final = 1 << 32
+"""The epochs of one life of an execution: no claim of an earlier one can have had one of the next."""
 
 
 class _End(msgspec.Struct, omit_defaults=True):
@@ -97,10 +97,11 @@ class Family:
     def _reopen(self, attempt_of: tuple[bytes, int, int], completed: _Completed, at: datetime) -> str:
         child = completed.child
         checksum = end_checksum(child, completed.status, completed.ended_at)
-        wake = (child, "due", to_micros(at), SECOND_LIFE, completed.last_seq, "", 0)
         self._db.execute(self._sql["reopen_child"], (*attempt_of, completed.place))
         self._db.execute(self._sql["count_end"], (-1, -1, -completed.bytes, *attempt_of))
-        self._db.execute(self._sql["reopen_execution"], (checksum, child))
+        lives = self._db.execute(self._sql["reopen_execution"], (checksum, child)).get
+        self._db.execute(self._sql["count_ended"], (completed.status, -1))
+        wake = (child, "due", to_micros(at), (lives - 1) * LIFE, completed.last_seq, "", 0)
         self._db.execute(self._sql["add_wake"], wake)
         self._mailbox.send(NewMail(from_key(child), at, "compensate"))
         return from_key(child)

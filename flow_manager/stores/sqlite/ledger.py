@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from hashlib import sha256
 from typing import Any, Final
 
 import apsw
 import msgspec
 
-from flow_manager.core.states import Wake
 from flow_manager.errors import (
     FlowManagerError,
     MailUnread,
@@ -23,6 +20,7 @@ from flow_manager.errors import (
 )
 from flow_manager.ports.store import Claim, Claimed, NewExecution, NewMail, Step
 from flow_manager.stores.sqlite.batches import Rows, StartRows, StepRows
+from flow_manager.stores.sqlite.commands import ClaimDue, Command, LookAtChildren, ReadAgain, SetAside, Work
 from flow_manager.stores.sqlite.family import Family
 from flow_manager.stores.sqlite.mailbox import Mailbox
 from flow_manager.stores.sqlite.rows import (
@@ -36,46 +34,12 @@ from flow_manager.stores.sqlite.write_ahead_log import WriteAheadLog
 
 log = logging.getLogger(__name__)
 
+PRIORITIES: Final = (1, 0, -1)
+"""From the highest to the lowest."""
 MOST_KNOWN_DEFINITIONS: Final = 10_000
 
 _REFUSED_ROWS: Final = (apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError)
 """SQLite's words for rows that cannot stand where they should; the transaction goes on without them."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimDue:
-    """Claim up to `limit` executions that are due at `now`."""
-
-    now: datetime
-    limit: int
-
-
-@dataclass(frozen=True, slots=True)
-class SetAside:
-    """Park an execution as it is."""
-
-    claim: Claim
-    wake: Wake
-
-
-@dataclass(frozen=True, slots=True)
-class ReadAgain:
-    """Read what is stored of a claimed execution."""
-
-    claim: Claim
-
-
-@dataclass(frozen=True, slots=True)
-class LookAtChildren:
-    """Read what has become of the children of an attempt."""
-
-    execution_id: str
-    run: int
-    attempt: int
-    with_ends: bool
-
-
-Command = NewExecution | Step | ClaimDue | SetAside | NewMail | ReadAgain | LookAtChildren
 
 
 class SqliteLedger:
@@ -175,6 +139,8 @@ class SqliteLedger:
                 return self._claim(command)
             case NewMail() | ReadAgain():
                 return self._answer_or_refuse(command)
+            case Work():
+                return self._work(command)
             case LookAtChildren():
                 return self._family.look(
                     command.execution_id, command.run, command.attempt, command.with_ends
@@ -191,6 +157,16 @@ class SqliteLedger:
             return refusal
         return None
 
+    def _work(self, command: Work) -> Any:
+        self._db.execute("SAVEPOINT work")
+        try:
+            answer = command.write(self._db, self._sql)
+        except FlowManagerError as refusal:
+            self._db.execute("ROLLBACK TO work; RELEASE work")
+            return refusal
+        self._db.execute("RELEASE work")
+        return answer
+
     def _tell_children(self, step: Step) -> list[str]:
         at = step.events[-1].at if step.events else step.at
         return [each for word in step.to_children for each in self._family.tell(step.claim.key, word, at)]
@@ -201,6 +177,8 @@ class SqliteLedger:
         self._all("add_execution", rows.executions)
         self._all("add_wake", rows.wakes)
         self._all("add_events", rows.history)
+        self._all("add_label", rows.labels)
+        self._all("count_ended", rows.tallies)
         self._begin_children(starts)
         for new in starts:
             if new.wake is None and new.parent is not None:
@@ -228,6 +206,7 @@ class SqliteLedger:
             self._must_know_all_mail(steps)
             raise
         self._all("end_execution", rows.finals)
+        self._all("count_ended", rows.tallies)
         self._all("add_events", rows.history)
         self._mailbox.taken(rows.taken)
         self._begin_children(steps)
@@ -254,7 +233,11 @@ class SqliteLedger:
 
     def _claim(self, command: ClaimDue) -> list[Claimed]:
         now = to_micros(command.now)
-        due: Rows = self._db.execute(self._sql["due_wakes"], (now, command.limit)).fetchall()
+        due: Rows = []
+        for priority in PRIORITIES:
+            left = command.limit - len(due)
+            if left:
+                due += self._db.execute(self._sql["due_wakes"], (priority, now, left)).fetchall()
         self._all("claim_wake", [(now, key) for key, _, _, _ in due])
         definitions: dict[bytes, bytes] = {}
         return [

@@ -4,7 +4,15 @@ INSERT OR IGNORE INTO definitions (digest, flow_id, text) VALUES (?, ?, ?)
 
 -- name: add_execution
 -- The row of a new execution.
-INSERT INTO executions (id, digest, status, started_at, ended_at, checksum) VALUES (?, ?, ?, ?, ?, ?)
+INSERT INTO executions (id, digest, status, started_at, ended_at, checksum, error) VALUES (?, ?, ?, ?, ?, ?, ?)
+
+-- name: add_label
+-- What an execution can be found by.
+INSERT INTO labels (execution_id, name, value) VALUES (?, ?, ?)
+
+-- name: count_ended
+-- So many more have ended with this status.
+INSERT INTO tallies (status, ended) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET ended = ended + ?2
 
 -- name: add_wake
 -- The one wake reason of a new execution.
@@ -137,7 +145,8 @@ UPDATE children SET status = NULL, ended = NULL WHERE parent = ? AND run = ? AND
 
 -- name: reopen_execution
 -- It has not ended after all: what it did is to be undone.
-UPDATE executions SET status = NULL, ended_at = NULL, checksum = checksum - ? WHERE id = ?
+UPDATE executions SET status = NULL, ended_at = NULL, checksum = checksum - ?, error = NULL, lives = lives + 1
+WHERE id = ? RETURNING lives
 
 -- name: children_of
 -- All children of an execution.
@@ -145,16 +154,16 @@ SELECT run, attempt, place, child, CAST(status AS BLOB) FROM children WHERE pare
 
 -- name: end_execution
 -- How and when it ended.
-UPDATE executions SET status = ?, ended_at = ?, checksum = checksum + ? WHERE id = ?
+UPDATE executions SET status = ?, ended_at = ?, checksum = checksum + ?, error = ? WHERE id = ?
 
 -- name: set_aside
 -- Parks an execution as it is, for an operator; fenced by the epoch alone, for its history is in doubt.
 UPDATE wakes SET reason = ?, due_at = ?, detail = ? WHERE execution_id = ? AND epoch = ? AND reason = 'claim'
 
 -- name: due_wakes
--- The longest overdue first.
+-- Of one priority, the longest overdue first.
 SELECT execution_id, epoch, last_seq, mail FROM wakes
-WHERE reason IN ('due', 'signal', 'children') AND due_at <= ? ORDER BY due_at LIMIT ?
+WHERE reason IN ('due', 'signal', 'children') AND priority = ? AND due_at <= ? ORDER BY due_at LIMIT ?
 
 -- name: claim_wake
 -- A new claim: an epoch higher, so every earlier writer is fenced out. What it waited for stays until it
@@ -180,11 +189,12 @@ WHERE reason IN ('claim', 'code')
 
 -- name: agenda_due
 -- How many are due, counted no further than a bound.
-SELECT count(*) FROM (SELECT 1 FROM wakes WHERE reason IN ('due', 'signal', 'children') AND due_at <= ? LIMIT ?)
+SELECT count(*) FROM (SELECT 1 FROM wakes
+WHERE reason IN ('due', 'signal', 'children') AND priority IN (-1, 0, 1) AND due_at <= ? LIMIT ?)
 
 -- name: agenda_next
--- When the next one will be.
-SELECT min(due_at) FROM wakes WHERE reason IN ('due', 'signal', 'children')
+-- When the next one of a priority will be.
+SELECT min(due_at) FROM wakes WHERE reason IN ('due', 'signal', 'children') AND priority = ?
 
 -- name: execution_by_id
 -- How it ended, and what it waits for.

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
+
+import apsw
 
 from flow_manager.core.children import Children
 from flow_manager.core.states import Wake
 from flow_manager.ports.store import Agenda, Claim, Claimed, NewExecution, NewMail, Step
 from flow_manager.stores.journal import Journal
-from flow_manager.stores.sqlite.connections import ReadConnection
-from flow_manager.stores.sqlite.file import Durability, named_errors, open_writer
-from flow_manager.stores.sqlite.file_lock import FileLock
-from flow_manager.stores.sqlite.ledger import (
+from flow_manager.stores.sqlite.commands import (
     ClaimDue,
     Command,
     LookAtChildren,
     ReadAgain,
     SetAside,
-    SqliteLedger,
+    Work,
 )
+from flow_manager.stores.sqlite.connections import ReadConnection
+from flow_manager.stores.sqlite.file import Durability, named_errors, open_writer
+from flow_manager.stores.sqlite.file_lock import FileLock
+from flow_manager.stores.sqlite.ledger import PRIORITIES, SqliteLedger
 from flow_manager.stores.sqlite.reader import DUE_COUNTED, STATEMENTS, SqliteReader
 from flow_manager.stores.sqlite.rows import from_micros, to_micros
+
+Answer = TypeVar("Answer")
 
 
 class SqliteStore(SqliteReader):
@@ -80,8 +86,13 @@ class SqliteStore(SqliteReader):
         """On a connection of its own: the loop that asks must not wait for somebody's long list."""
         with self._agenda.lent() as connection:
             due = connection.execute(STATEMENTS["agenda_due"], (to_micros(now), DUE_COUNTED)).get
-            next_at = connection.execute(STATEMENTS["agenda_next"]).get
+            times = [connection.execute(STATEMENTS["agenda_next"], (each,)).get for each in PRIORITIES]
+        next_at = min((each for each in times if each is not None), default=None)
         return Agenda(due, None if next_at is None else from_micros(next_at))
+
+    def work(self, write: Callable[[apsw.Connection, Mapping[str, str]], Answer]) -> Awaitable[Answer]:
+        """Have a function write in a transaction of the journal; see `ledger.Work`."""
+        return self._opened.submit(Work(write), urgent=False)
 
     async def stop(self) -> None:
         await asyncio.get_running_loop().run_in_executor(None, self.close)

@@ -1,0 +1,57 @@
+"""What the journal is asked to write: values, one for each verb of the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import apsw
+
+from flow_manager.core.states import Wake
+from flow_manager.ports.store import Claim, NewExecution, NewMail, Step
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimDue:
+    """Claim up to `limit` executions that are due at `now`."""
+
+    now: datetime
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """Park an execution as it is."""
+
+    claim: Claim
+    wake: Wake
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAgain:
+    """Read what is stored of a claimed execution."""
+
+    claim: Claim
+
+
+@dataclass(frozen=True, slots=True)
+class LookAtChildren:
+    """Read what has become of the children of an attempt."""
+
+    execution_id: str
+    run: int
+    attempt: int
+    with_ends: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A function of the write connection and the statements, for what is done seldom. What it wrote is taken
+    back if it raises a `FlowManagerError`, which is then its answer; it never waits for anything."""
+
+    write: Callable[[apsw.Connection, Mapping[str, str]], Any]
+
+
+Command = NewExecution | Step | ClaimDue | SetAside | NewMail | ReadAgain | LookAtChildren | Work
