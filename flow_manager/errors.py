@@ -10,6 +10,8 @@
     ├── TaskRegistrationError     a task cannot be registered, or its module not imported
     ├── ExecutionUnknown          no execution has this id
     ├── ExecutionOver             the execution has ended, and nothing can be sent to it
+    ├── StateForbids              the execution, as it stands, cannot do what is asked
+    │   └── NotAsSeen             it is not as the sender saw it, or is being worked on
     ├── SignalUnknown             no task of the flow waits for a signal of this name
     ├── TooMuchMail               as many signals as may be wait to be taken up
     ├── ApprovalUnknown           nobody gave out this token
@@ -116,6 +118,14 @@ class ExecutionUnknown(FlowManagerError):
 
 class ExecutionOver(FlowManagerError):
     code = "execution.over"
+
+
+class StateForbids(FlowManagerError):
+    code = "execution.state"
+
+
+class NotAsSeen(StateForbids):
+    code = "execution.not_as_seen"
 
 
 class SignalUnknown(FlowManagerError):

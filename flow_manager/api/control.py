@@ -2,59 +2,87 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeVar
+from typing import Any, Literal
 
 from flask import Flask, Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel
 
 from flow_manager.api.answers import answer
+from flow_manager.api.bodies import BODY, Body, Reason, TaskName, Who, read_model
 from flow_manager.api.requests import read_body, read_parameters
 from flow_manager.api.room import Room
 from flow_manager.api.settings import ApiSettings
-from flow_manager.core.document import LINE, NAME
 from flow_manager.core.execution_id import read_execution_id
-from flow_manager.core.problems import nearest, pointer
-from flow_manager.errors import InvalidRequest, Problem
+from flow_manager.core.intervening import Given, Rerun
 from flow_manager.ports.backend import Answer, Backend
-
-_BODY: Final = ConfigDict(strict=True, extra="forbid")
-
-_NAME: Final = f"^{NAME}$"
-_CODES: Final = {"missing": "required", "string_too_long": "too-long"}
-"""The codes of the kinds of pydantic's errors; those of others are `wrong-type`,"""
-_CODES_OF_PATTERNS: Final = {LINE: "bad-text", _NAME: "bad-name"}
-"""and those of a pattern that a text does not match."""
-
-Body = TypeVar("Body", bound=BaseModel)
 
 
 class Cancellation(BaseModel):
     """The body of a cancellation."""
 
-    model_config = _BODY
+    model_config = BODY
 
-    reason: str = Field("", max_length=256, pattern=LINE)
-    by: str = Field("", max_length=255, pattern=LINE)
+    reason: Reason = ""
+    by: Who = ""
+
+
+class Intervention(Cancellation):
+    """The body of a pause, a resumption or a retry."""
+
+
+class GivenResult(BaseModel):
+    """The result of a task in place of its body."""
+
+    model_config = BODY
+
+    outcome: Literal["success", "failure", "timeout", "unknown"] = "success"
+    message: Reason = ""
+    data: Any = None
+
+    def given(self) -> Given:
+        return Given(self.outcome, self.message, self.data)
+
+
+class Skip(GivenResult):
+    """The body of a skip: the result of the task that waits."""
+
+    reason: Reason = ""
+    by: Who = ""
+
+
+class RerunBody(Intervention):
+    """The body of a rerun."""
+
+    from_task: TaskName
+    input: dict[str, Any] | None = None
+    result: GivenResult | None = None
+
+
+class ForkBody(Intervention):
+    """The body of a fork."""
+
+    from_task: TaskName | None = None
+    input: dict[str, Any] | None = None
 
 
 class Signal(BaseModel):
     """The body of a signal."""
 
-    model_config = _BODY
+    model_config = BODY
 
-    name: str = Field(pattern=_NAME)
+    name: TaskName
     payload: Any = None
-    by: str = Field("", max_length=255, pattern=LINE)
+    by: Who = ""
 
 
 class Reply(BaseModel):
     """The body of the answer to a question."""
 
-    model_config = _BODY
+    model_config = BODY
 
     approved: bool
     answer: dict[str, Any] = {}
-    by: str = Field("", max_length=255, pattern=LINE)
+    by: Who = ""
 
 
 class ControlRoutes:
@@ -68,6 +96,8 @@ class ControlRoutes:
     def add_to(self, app: Flask) -> None:
         app.add_url_rule("/v1/executions/<text>:cancel", view_func=self.cancel, methods=["POST"])
         app.add_url_rule("/v1/executions/<text>:signal", view_func=self.signal, methods=["POST"])
+        for verb in (self.pause, self.resume, self.retry, self.rerun, self.skip, self.fork):
+            app.add_url_rule(f"/v1/executions/<text>:{verb.__name__}", view_func=verb, methods=["POST"])
         app.add_url_rule("/v1/approvals/<token>", view_func=self.question)
         app.add_url_rule("/v1/approvals/<token>", view_func=self.reply, methods=["POST"])
 
@@ -76,7 +106,7 @@ class ControlRoutes:
         read_parameters()
         with self._room:
             execution_id = read_execution_id(text)
-            body = _read(Cancellation, read_body(self._max_body))
+            body = read_model(Cancellation, read_body(self._max_body))
             self._backend.cancel(execution_id, body.reason, by=body.by)
             return self._accepted(execution_id)
 
@@ -84,9 +114,59 @@ class ControlRoutes:
         read_parameters()
         with self._room:
             execution_id = read_execution_id(text)
-            body = _read(Signal, read_body(self._max_body))
+            body = read_model(Signal, read_body(self._max_body))
             self._backend.signal(execution_id, body.name, body.payload, by=body.by)
             return self._accepted(execution_id)
+
+    def pause(self, text: str) -> Response:
+        """Hold an execution."""
+        execution_id, body = self._asked(text, Intervention)
+        with self._room:
+            self._backend.control.pause(execution_id, reason=body.reason, by=body.by)
+            return self._accepted(execution_id)
+
+    def resume(self, text: str) -> Response:
+        execution_id, body = self._asked(text, Intervention)
+        with self._room:
+            self._backend.control.resume(execution_id, reason=body.reason, by=body.by)
+            return self._accepted(execution_id)
+
+    def retry(self, text: str) -> Response:
+        """Have what failed go on with another attempt."""
+        execution_id, body = self._asked(text, Intervention)
+        with self._room:
+            self._backend.control.retry(execution_id, reason=body.reason, by=body.by)
+            return self._accepted(execution_id)
+
+    def rerun(self, text: str) -> Response:
+        """Go on at another task."""
+        execution_id, body = self._asked(text, RerunBody)
+        with self._room:
+            result = None if body.result is None else body.result.given()
+            rerun = Rerun(body.from_task, body.input, result)
+            self._backend.control.rerun(execution_id, rerun, reason=body.reason, by=body.by)
+            return self._accepted(execution_id)
+
+    def skip(self, text: str) -> Response:
+        """Give the result of the task that waits."""
+        execution_id, body = self._asked(text, Skip)
+        with self._room:
+            self._backend.control.give(execution_id, body.given(), reason=body.reason, by=body.by)
+            return self._accepted(execution_id)
+
+    def fork(self, text: str) -> Response:
+        """Start another execution with the results so far."""
+        execution_id, body = self._asked(text, ForkBody)
+        with self._room:
+            forked = self._backend.control.fork(
+                execution_id, body.from_task, body.input, reason=body.reason, by=body.by
+            )
+            return self._accepted(forked)
+
+    def _asked(self, text: str, model: type[Body]) -> tuple[str, Body]:
+        read_parameters()
+        with self._room:
+            return read_execution_id(text), read_model(model, read_body(self._max_body))
 
     def question(self, token: str) -> Response:
         """What is asked, for whoever has the link."""
@@ -97,33 +177,10 @@ class ControlRoutes:
         """Answer the question; once."""
         read_parameters()
         with self._room:
-            body = _read(Reply, read_body(self._max_body))
+            body = read_model(Reply, read_body(self._max_body))
             execution_id = self._backend.answer(token, Answer(body.approved, body.answer, body.by))
             return self._accepted(execution_id)
 
     def _accepted(self, execution_id: str) -> Response:
         body = {"execution_id": execution_id, "accepted": True}
         return answer(body, 202, [("Location", f"/v1/executions/{execution_id}")])
-
-
-def _read(model: type[Body], value: object) -> Body:
-    """The body as its model. Raises `InvalidRequest` with all that does not fit."""
-    if not isinstance(value, dict):
-        raise InvalidRequest("the body is an object", [Problem("#", "wrong-type", "the body is an object")])
-    try:
-        return model.model_validate(value)
-    except ValidationError as error:
-        problems = [_problem(dict(each), model) for each in error.errors(include_url=False)]
-        raise InvalidRequest("the body is not valid", problems) from error
-
-
-def _problem(error: dict[str, Any], model: type[BaseModel]) -> Problem:
-    path = [step if isinstance(step, int) else str(step)[:64] for step in error["loc"]]
-    where = pointer(*path)
-    if error["type"] == "extra_forbidden":
-        likely = nearest(str(path[-1]), list(model.model_fields))
-        hint = f"did you mean {likely!r}?" if likely else f"known are {', '.join(model.model_fields)}"
-        return Problem(where, "unknown-field", f"there is no member {path[-1]!r} here", hint)
-    if error["type"] == "string_pattern_mismatch":
-        return Problem(where, _CODES_OF_PATTERNS[error["ctx"]["pattern"]], error["msg"][:256])
-    return Problem(where, _CODES.get(error["type"], "wrong-type"), error["msg"][:256])

@@ -29,6 +29,7 @@ from flow_manager.errors import (
     Overloaded,
     ShuttingDown,
     SignalUnknown,
+    StateForbids,
     StoreError,
     StoreFull,
     StoreReadOnly,
@@ -63,6 +64,7 @@ NOT_FOUND = Kind(404, "not-found", "There is nothing here")
 METHOD_NOT_ALLOWED = Kind(405, "method-not-allowed", "The resource does not answer to this method")
 NOT_ACCEPTABLE = Kind(406, "not-acceptable", "The answers of this service are JSON")
 ALREADY_TERMINAL = Kind(409, "already-terminal", "The execution has ended")
+STATE_FORBIDS = Kind(409, "state-forbids", "The execution cannot do this as it stands")
 ALREADY_ANSWERED = Kind(409, "already-answered", "The question needs no answer any more")
 TOO_LARGE = Kind(413, "too-large", "The request is too large")
 UNSUPPORTED_MEDIA_TYPE = Kind(415, "unsupported-media-type", "The body is not of an accepted type")
@@ -87,6 +89,7 @@ KINDS: Final[Mapping[type[BaseException], Kind]] = {
     InvalidInput: INVALID_REQUEST,
     ExecutionUnknown: NOT_FOUND,
     ExecutionOver: ALREADY_TERMINAL,
+    StateForbids: STATE_FORBIDS,
     SignalUnknown: UNKNOWN_SIGNAL,
     TooMuchMail: TOO_MANY_SIGNALS,
     ApprovalUnknown: NOT_FOUND,

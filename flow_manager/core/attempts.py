@@ -29,6 +29,8 @@ class Attempt:
     error: TaskError | None = None
     compensates: int = 0
     """The run that it undoes, if it undoes one."""
+    given_by: str = ""
+    """Who gave the result in place of a body, if somebody did."""
     completed: int = 0
     """How many of its children had completed when it was cancelled."""
 
@@ -49,6 +51,8 @@ class Attempt:
         }
         if self.compensates:
             entry["compensates"] = self.compensates
+        if self.given_by:
+            entry["given_by"] = self.given_by
         return entry
 
     def as_result(self) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from flow_manager.core.events import (
     RetryScheduled,
     Routed,
 )
+from flow_manager.core.intervening import intervene
 from flow_manager.core.results import TaskError, output_misfit
 from flow_manager.core.retries import retry_at
 from flow_manager.core.scope import scope_after
@@ -98,10 +99,12 @@ def _checked(flow: Flow, event: Event) -> Event:
 
 def decide(flow: Flow, view: View, given: Circumstances) -> Decision:
     """What to record and do next."""
-    if given.mail and view.ending is None:
-        asked = cancel(view, given)
+    if given.mail:
+        asked = intervene(view, given) or (cancel(view, given) if view.ending is None else None)
         if asked is not None:
             return asked
+    if view.paused is not None and not view.is_ended:
+        return Decision((), Park(Wake(WakeReason.PAUSE, given.now, view.paused.reason)))
     if view.ending is not None and not view.is_ended:
         return _towards_the_end(flow, view, given)
     if flow.timeout is not None and _timed_out(flow, view, given.now):
@@ -111,9 +114,9 @@ def decide(flow: Flow, view: View, given: Circumstances) -> Decision:
 
 def deadline_of(flow: Flow, view: View) -> datetime | None:
     """When the whole execution times out, if it ever does; what undoes it has all the time it needs."""
-    if flow.timeout is None or view.started_at is None or view.ending is not None:
+    if flow.timeout is None or view.timed_from is None or view.ending is not None:
         return None
-    return view.started_at + flow.timeout
+    return view.timed_from + flow.timeout
 
 
 def _towards_the_end(flow: Flow, view: View, given: Circumstances) -> Decision:

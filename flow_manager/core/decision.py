@@ -10,7 +10,7 @@ import msgspec
 
 from flow_manager.core.children import Children, ChildStart, ToChildren
 from flow_manager.core.definition import Task
-from flow_manager.core.events import Event, ExecutionEnding, SignalReceived
+from flow_manager.core.events import TAKING_UP, Event
 from flow_manager.core.mail import Mail
 from flow_manager.core.states import ExecutionStatus, Wake
 
@@ -115,11 +115,7 @@ class Plan:
     @property
     def taken(self) -> tuple[int, ...]:
         """The numbers of the mail that these decisions have taken up."""
-        return tuple(
-            event.number
-            for event in self.events
-            if isinstance(event, SignalReceived | ExecutionEnding) and event.number
-        )
+        return tuple(event.number for event in self.events if isinstance(event, TAKING_UP) and event.number)
 
     def add(self, decision: Decision) -> None:
         self.events += decision.events

@@ -55,7 +55,11 @@ def to_undo(flow: Flow, view: View) -> Iterator[Attempt]:
     """The recorded successes that have a compensation and have not had it, the last one first; and the
     attempts that did not succeed, but some of whose children may have."""
     for entry in reversed(view.attempts):
-        if not entry.compensates and (entry.run, entry.attempt) not in view.compensated:
+        if (
+            not entry.compensates
+            and not entry.given_by
+            and (entry.run, entry.attempt) not in view.compensated
+        ):
             task = flow.tasks[entry.task]
             undoes_children = task.child is not None and task.child.compensates
             if entry.status == "success":

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -38,12 +38,14 @@ class Wait(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ExecutionStarted(_Event, frozen=True, tag="execution_started"):
-    """The execution was accepted with this input."""
+    """The execution was accepted with this input. `forked_from` is the execution whose results it goes on
+    with."""
 
     flow_id: str
     input: Mapping[str, Any] = {}
     labels: Mapping[str, str] = {}
     parent: ParentLink | None = None
+    forked_from: str = ""
 
 
 class TaskSkipped(_Event, frozen=True, tag="task_skipped"):
@@ -144,6 +146,48 @@ class ExecutionQuarantined(_Event, frozen=True, tag="execution_quarantined"):
     reason: str = ""
 
 
+class _Intervention(_Event, frozen=True):
+    """Something that an operator asked for: `by` whom and for which `reason`, as far as they said, with the
+    mail of this `number`."""
+
+    by: str = ""
+    reason: str = ""
+    number: int = 0
+
+
+class ExecutionPaused(_Intervention, frozen=True, tag="execution_paused"):
+    """An operator holds the execution: it does nothing before it is resumed, but be cancelled."""
+
+
+class ExecutionResumed(_Intervention, frozen=True, tag="execution_resumed"):
+    """It goes on where it was held."""
+
+
+class ExecutionRetried(_Intervention, frozen=True, tag="execution_retried"):
+    """An operator has the last task run go on with another attempt, at once; also of an execution that had
+    ended. If that run had its result, the flow routes again from it."""
+
+
+class ExecutionRerun(_Intervention, frozen=True, tag="execution_rerun"):
+    """An operator has the flow go on at this task, with another `input` of the execution if there is one."""
+
+    task: str = ""
+    input: Mapping[str, Any] | None = None
+
+
+class ResultGiven(_Intervention, frozen=True, tag="result_given"):
+    """An operator gives the result of a task run in place of its body; or, at the beginning of a fork, it is
+    that of the execution that was forked. What it stands for is not undone."""
+
+    task: str = ""
+    run: int = 1
+    attempt: int = 1
+    outcome: Outcome = "success"
+    message: str = ""
+    data: Any = None
+    error: TaskError | None = None
+
+
 class ExecutionEnding(_Event, frozen=True, tag="execution_ending"):
     """It is to end with this status: nothing else is started, and what was done is undone first.
     `number` is that of the mail that asked for it, `by` who sent it."""
@@ -173,9 +217,26 @@ Event = (
     | RetryScheduled
     | Routed
     | ExecutionQuarantined
+    | ExecutionPaused
+    | ExecutionResumed
+    | ExecutionRetried
+    | ExecutionRerun
+    | ResultGiven
     | ExecutionEnding
     | ExecutionEnded
 )
+
+TAKING_UP: Final = (
+    SignalReceived,
+    ExecutionEnding,
+    ExecutionPaused,
+    ExecutionResumed,
+    ExecutionRetried,
+    ExecutionRerun,
+    ResultGiven,
+)
+"""Events that take mail up: their `number` is that of the mail, or 0."""
+INTERVENTIONS: Final = (ExecutionPaused, ExecutionResumed, ExecutionRetried, ExecutionRerun, ResultGiven)
 
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)

@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 import msgspec
 
-MailKind = Literal["signal", "answer", "cancel", "compensate"]
+MailKind = Literal["signal", "answer", "cancel", "compensate", "pause", "resume", "retry", "rerun", "give"]
 
 
 class Mail(msgspec.Struct, frozen=True):
     """One thing sent. `number` counts what was sent to the execution, from 1; taking it up is an
-    event with that number. `name` is that of a signal or of what is answered, or the reason of a
-    cancellation; `by` is who sent it, as far as they said."""
+    event with that number. `name` is that of a signal or of what is answered, or the reason of what an
+    operator asks for; `by` is who sent it, as far as they said."""
 
     number: int
     at: datetime

@@ -23,6 +23,8 @@ class ExecutionStatus(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    PAUSED = "paused"
+    """Open: an operator holds it."""
     COMPENSATING = "compensating"
     """Open: it failed or was cancelled, and what it had done is being undone."""
 
@@ -46,6 +48,8 @@ class WakeReason(StrEnum):
     """The end of a child."""
     CODE = "code"
     """Task code that is not registered here; it goes on when a start finds the code again."""
+    PAUSE = "pause"
+    """An operator: it was paused."""
     QUARANTINE = "quarantine"
     """An operator: its task killed the worker too often."""
     REPAIR = "repair"
@@ -59,6 +63,7 @@ STATUS_OF: Final[Mapping[WakeReason, ExecutionStatus]] = MappingProxyType(
         WakeReason.SIGNAL: ExecutionStatus.WAITING,
         WakeReason.CHILDREN: ExecutionStatus.WAITING,
         WakeReason.CODE: ExecutionStatus.WAITING,
+        WakeReason.PAUSE: ExecutionStatus.PAUSED,
         WakeReason.QUARANTINE: ExecutionStatus.QUARANTINED,
         WakeReason.REPAIR: ExecutionStatus.NEEDS_REPAIR,
     }
@@ -70,7 +75,9 @@ TIMED: Final = frozenset({WakeReason.DUE, WakeReason.SIGNAL, WakeReason.CHILDREN
 FAR_AWAY: Final = datetime(9999, 1, 1, tzinfo=UTC)
 """The time at which something is due that no time makes due."""
 
-FOR_AN_OPERATOR: Final = frozenset({WakeReason.CODE, WakeReason.QUARANTINE, WakeReason.REPAIR})
+FOR_AN_OPERATOR: Final = frozenset(
+    {WakeReason.CODE, WakeReason.PAUSE, WakeReason.QUARANTINE, WakeReason.REPAIR}
+)
 """Wake reasons that no caller should wait for: only an operator moves such an execution on."""
 
 

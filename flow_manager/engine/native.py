@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from flow_manager.core.definition import Flow
@@ -21,6 +21,7 @@ from flow_manager.core.mail import MailKind
 from flow_manager.core.plain import shown
 from flow_manager.core.starting import answer_name
 from flow_manager.core.view import View
+from flow_manager.engine.control import OperatorControl
 from flow_manager.engine.following import Followers
 from flow_manager.engine.inputs import accepted_input, awaits_signals, must_be_plain
 from flow_manager.engine.loop_thread import LoopThread
@@ -36,7 +37,8 @@ from flow_manager.errors import (
     StoreError,
 )
 from flow_manager.ports.backend import Answer, Health
-from flow_manager.ports.store import NewMail
+from flow_manager.ports.control import Control
+from flow_manager.ports.store import NewExecution, NewMail
 
 START_PATIENCE: Final = 10.0
 """Seconds to wait for a start to become durable; after that its outcome is called unknown."""
@@ -67,6 +69,7 @@ class NativeBackend(ReadingBackend):
         self._orchestrator = orchestrator
         self.store = orchestrator.store
         self._most_input = most_input
+        self._control = OperatorControl(self, most_input)
         self._die = die
         self._followers = Followers()
         orchestrator.observe(self._followers)
@@ -136,6 +139,10 @@ class NativeBackend(ReadingBackend):
 
     # -- sending
 
+    @property
+    def control(self) -> Control:
+        return self._control
+
     def signal(self, execution_id: str, name: str, payload: Any = None, *, by: str = "") -> None:
         must_be_plain("payload", payload, self._most_input)
         flow = self.definition(execution_id)
@@ -159,8 +166,18 @@ class NativeBackend(ReadingBackend):
         return asking.execution_id
 
     def _send(self, execution_id: str, kind: MailKind, name: str, payload: Any, by: str) -> None:
-        mail = NewMail(execution_id, self._orchestrator.clock.now(), kind, name, payload, by)
+        self.post(NewMail(execution_id, self.now(), kind, name, payload, by))
+
+    def post(self, mail: NewMail) -> None:
+        """Send; durable when this returns. Raises what `Store.send` raises."""
         self._loop.complete(self._orchestrator.send(mail), SEND_PATIENCE)
+
+    def create(self, new: NewExecution) -> None:
+        """Create an execution that is due at once. Raises what `execute` raises."""
+        self._loop.complete(self._orchestrator.create(new), SEND_PATIENCE)
+
+    def now(self) -> datetime:
+        return self._orchestrator.clock.now()
 
     # -- watching
 

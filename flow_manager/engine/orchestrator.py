@@ -169,6 +169,15 @@ class FlowOrchestrator:
         # Children that start with their parent are not there to be looked at before it is recorded.
         return Park(Wake(WakeReason.DUE, now)) if isinstance(action, LookAtChildren) else action
 
+    async def create(self, new: NewExecution) -> None:
+        """Create an execution that is due. Raises `Overloaded`, `ShuttingDown` and what the store raises."""
+        refusal = self._refusal()
+        if refusal is not None:
+            raise refusal
+        await self.store.start(new)
+        self.recorded(View.fold(new.execution_id, new.events), new.events)
+        self.poller.nudge()
+
     async def send(self, mail: NewMail) -> None:
         """Send something to an execution, and let it know at once if it is here. Raises what
         `Store.send` raises."""

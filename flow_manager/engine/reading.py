@@ -30,6 +30,7 @@ from flow_manager.ports.backend import (
     Violation,
     with_step_types,
 )
+from flow_manager.ports.control import Control
 from flow_manager.ports.store import Reader
 
 _NOTHING_SENT: Final = "the database cannot be written, so nothing can be sent; reading works"
@@ -93,6 +94,10 @@ class ReadingBackend:
         raise StoreReadOnly(_NOTHING_SENT)
 
     def answer(self, token: str, answer: Answer) -> str:
+        raise StoreReadOnly(_NOTHING_SENT)
+
+    @property
+    def control(self) -> Control:
         raise StoreReadOnly(_NOTHING_SENT)
 
     def questions(self, execution_id: str) -> Sequence[Question]:

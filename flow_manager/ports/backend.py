@@ -18,6 +18,7 @@ from flow_manager.core.report import Report
 from flow_manager.core.states import ExecutionStatus
 from flow_manager.core.steps import STEP_TYPES, description_of
 from flow_manager.core.view import View
+from flow_manager.ports.control import Control
 
 DEFAULT_LISTED: Final = 50
 """Executions in a list whose length nobody asked for."""
@@ -190,6 +191,10 @@ class Backend(Protocol):
         """Have an execution end soon as cancelled: what runs is interrupted, what was done is undone,
         children are cancelled. Raises `ExecutionUnknown`, `ExecutionOver` if it ended before, and what
         `execute` raises."""
+
+    @property
+    def control(self) -> Control:
+        """What an operator can have an execution do."""
 
     def definition(self, execution_id: str) -> Flow:
         """The flow that it started with. Raises `ExecutionUnknown`."""

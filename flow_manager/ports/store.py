@@ -84,6 +84,10 @@ class NewMail(msgspec.Struct, frozen=True):
     name: str = ""
     payload: Any = None
     by: str = ""
+    seen: int | None = None
+    """The number of the last event that the sender has looked at, if what is sent holds for that alone: it
+    is then refused with `NotAsSeen` if the execution has moved on, is being worked on, or was asked for
+    something else. An execution that has ended is opened again for it."""
 
 
 class Claimed(msgspec.Struct, frozen=True):
@@ -160,7 +164,8 @@ class Store(Reader, Protocol):
 
     def send(self, mail: NewMail) -> Awaitable[None]:
         """Send something to an open execution; one that waits for it is due at once. Raises
-        `ExecutionUnknown`, `ExecutionOver`, and `TooMuchMail`. A second cancellation changes nothing."""
+        `ExecutionUnknown`, `ExecutionOver`, `TooMuchMail`, and `NotAsSeen`. A second cancellation changes
+        nothing."""
 
     def read_again(self, claim: Claim) -> Awaitable[Claimed]:
         """What is stored of a claimed execution. Raises `StaleClaim`."""

@@ -80,6 +80,13 @@ class Modelled:
 
     def receive(self, kind: MailKind, name: str) -> None:
         self.newest += 1
+        if (
+            self.is_claimed
+            and kind not in ("signal", "answer")
+            and self.wake is not None
+            and not self.wake.detail
+        ):
+            self.wake = msgspec.structs.replace(self.wake, detail=kind)
         self.mail.append((self.newest, kind, name))
 
 

@@ -670,7 +670,7 @@ class StoreBehaviour(ABC):
             ignorant, knowing = [await store.start(new_execution()) for _ in range(2)]
             for claim in (ignorant, knowing):
                 await store.send(mail_to(claim.execution_id, "signal", "paid"))
-                await store.send(cancel(claim.execution_id))
+                await store.send(mail_to(claim.execution_id, "signal", "sent"))
 
             events = next_events() if adds_events else []
             for claim, mail in ((ignorant, 1), (knowing, 2)):

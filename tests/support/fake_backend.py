@@ -31,6 +31,7 @@ from flow_manager.ports.backend import (
     TaskType,
     Violation,
 )
+from flow_manager.ports.control import Control
 
 EXECUTION = "0198c0de-0000-7000-8000-000000000001"
 START = datetime(2026, 1, 14, 10, 30, tzinfo=UTC)
@@ -182,6 +183,10 @@ class FakeBackend:
     def questions(self, execution_id: str) -> Sequence[Question]:
         self._look_up(execution_id)
         return self.asked
+
+    @property
+    def control(self) -> Control:
+        raise NotImplementedError
 
     def definition(self, execution_id: str) -> Flow:
         self._look_up(execution_id)

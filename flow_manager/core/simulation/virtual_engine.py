@@ -29,13 +29,12 @@ from flow_manager.core.decision import (
 )
 from flow_manager.core.definition import Flow, Task
 from flow_manager.core.events import (
+    TAKING_UP,
     AttemptEnded,
     AttemptStarted,
     Event,
     ExecutionEnded,
-    ExecutionEnding,
     ExecutionStarted,
-    SignalReceived,
     Wait,
 )
 from flow_manager.core.mail import Mail, MailKind
@@ -183,7 +182,7 @@ class VirtualEngine:
         execution.events += plan.events
         self._events += len(plan.events)
         for event in plan.events:
-            if isinstance(event, SignalReceived | ExecutionEnding) and event.number:
+            if isinstance(event, TAKING_UP) and event.number:
                 execution.mail = [mail for mail in execution.mail if mail.number != event.number]
             if type(event) in _ENDS:
                 self._weigh(event)

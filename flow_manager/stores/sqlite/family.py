@@ -15,14 +15,12 @@ from flow_manager.core.results import TaskError
 from flow_manager.core.states import ExecutionStatus
 from flow_manager.ports.store import NewExecution, NewMail
 from flow_manager.stores.sqlite.mailbox import Mailbox
-from flow_manager.stores.sqlite.rows import end_checksum, from_key, to_key, to_micros
+from flow_manager.stores.sqlite.rows import from_key, to_key, to_micros
 
 Rows = list[tuple[Any, ...]]
 
 MOST_ENDS: Final = 1 << 20
 """Bytes of JSON of the ends of children beyond which their outputs are not read."""
-LIFE: Final = 1 << 32
-"""The epochs of one life of an execution: no claim of an earlier one can have had one of the next."""
 
 
 class _End(msgspec.Struct, omit_defaults=True):
@@ -96,13 +94,9 @@ class Family:
 
     def _reopen(self, attempt_of: tuple[bytes, int, int], completed: _Completed, at: datetime) -> str:
         child = completed.child
-        checksum = end_checksum(child, completed.status, completed.ended_at)
         self._db.execute(self._sql["reopen_child"], (*attempt_of, completed.place))
         self._db.execute(self._sql["count_end"], (-1, -1, -completed.bytes, *attempt_of))
-        lives = self._db.execute(self._sql["reopen_execution"], (checksum, child)).get
-        self._db.execute(self._sql["count_ended"], (completed.status, -1))
-        wake = (child, "due", to_micros(at), (lives - 1) * LIFE, completed.last_seq, "", 0)
-        self._db.execute(self._sql["add_wake"], wake)
+        self._mailbox.reopen(child, completed.status, completed.ended_at, completed.last_seq, at)
         self._mailbox.send(NewMail(from_key(child), at, "compensate"))
         return from_key(child)
 

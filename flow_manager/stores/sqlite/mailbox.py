@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Final
 
 import apsw
 import msgspec
 
 from flow_manager.core.mail import Mail
-from flow_manager.errors import ApprovalOver, ExecutionOver, ExecutionUnknown, TooMuchMail
+from flow_manager.errors import ApprovalOver, ExecutionOver, ExecutionUnknown, NotAsSeen, TooMuchMail
 from flow_manager.ports.store import NewMail
-from flow_manager.stores.sqlite.rows import from_micros, to_micros, to_some_key, to_text
+from flow_manager.stores.sqlite.rows import end_checksum, from_micros, to_micros, to_some_key, to_text
 
+LIFE: Final = 1 << 32
+"""The epochs of one life of an execution: no claim of an earlier one can have had one of the next."""
 MOST_SIGNALS: Final = 2_000
 """Signals that may wait to be taken up by one execution."""
 MOST_BYTES: Final = 4 << 20
@@ -27,6 +30,8 @@ class Mailbox:
     def send(self, mail: NewMail) -> bool:
         """False if nothing had to be sent, since the same is on its way. Raises what `Store.send` raises."""
         key, name = to_some_key(mail.execution_id), to_text(mail.name)
+        if mail.seen is not None:
+            self._must_be_as_seen(key, mail)
         self._must_be_open(key, mail.execution_id)
         if mail.kind == "cancel" and self._has(key, "cancel"):
             return False
@@ -45,6 +50,26 @@ class Mailbox:
         row = (key, number, at, mail.kind, name, payload, to_text(mail.by))
         self._db.execute(self._sql["add_mail"], row)
         return True
+
+    def _must_be_as_seen(self, key: bytes, mail: NewMail) -> None:
+        is_as_seen = self._db.execute(self._sql["as_seen"], (key, mail.seen)).get
+        if is_as_seen is None:
+            found = self._db.execute(self._sql["ended_as_seen"], (key,)).fetchone()
+            status, ended_at, last_seq = found or (None, 0, 0)
+            if status is not None and last_seq == mail.seen:
+                self.reopen(key, status, ended_at, last_seq, mail.at)
+                return
+        if not is_as_seen:
+            raise NotAsSeen("the execution is being worked on, or was asked for something else; look again")
+
+    def reopen(self, key: bytes, status: str, ended_at: int, last_seq: int, at: datetime) -> None:
+        """An execution that had ended is open again, and due."""
+        checksum = end_checksum(key, status, ended_at)
+        lives = self._db.execute(self._sql["reopen_execution"], (checksum, key)).get
+        self._db.execute(self._sql["count_ended"], (status, -1))
+        self._db.execute(
+            self._sql["add_wake"], (key, "due", to_micros(at), (lives - 1) * LIFE, last_seq, "", 0)
+        )
 
     def _has(self, key: bytes, kind: str, name: str | None = None) -> bool:
         """Whether such mail waits to be taken up."""

@@ -105,7 +105,7 @@ class SqliteReader:
 
     def describe(self, execution_id: str) -> View:
         """What cannot be read, or contradicts itself, needs repair."""
-        (has_ended, reason, due_at, last_seq, detail), events = self._stored(execution_id)
+        (has_ended, reason, due_at, last_seq, detail, lives), events = self._stored(execution_id)
         try:
             view = View.fold(execution_id, map(decode_event, events))
             wake = None
@@ -115,14 +115,14 @@ class SqliteReader:
             return View(execution_id, status=ExecutionStatus.NEEDS_REPAIR)
         if wake is None and has_ended and view.is_ended:
             return view
-        can_be_open = not view.is_ended or view.status is ExecutionStatus.COMPLETED  # and opened again
+        can_be_open = not view.is_ended or lives > 1  # opened again, and nothing has come of it yet
         if wake is None or has_ended or not can_be_open or view.last_seq != last_seq:
             view.status = ExecutionStatus.NEEDS_REPAIR
             return view
         return view.waiting_for(wake)
 
     def history(self, execution_id: str) -> Sequence[Event]:
-        (has_ended, _, _, last_seq, _), stored = self._stored(execution_id)
+        (has_ended, _, _, last_seq, _, _), stored = self._stored(execution_id)
         with _damage(f"the history of {execution_id} stored in {self._path} cannot be read"):
             events = [decode_event(event) for event in stored]
             if last_seq not in (None, len(events)):

@@ -50,12 +50,14 @@ SELECT mail FROM wakes WHERE execution_id = ? AND epoch = ? AND last_seq = ? AND
 SELECT last_seq, mail FROM wakes WHERE execution_id = ? AND epoch = ? AND reason = 'claim'
 
 -- name: send_mail
--- Counts what is sent to an open execution, and makes it due if that is what it waits for.
+-- Counts what is sent to an open execution, and makes it due if that is what it waits for. One that is worked
+-- on is marked, so that it does not go on before its writer knows.
 UPDATE wakes SET mail = mail + 1,
     reason = CASE WHEN reason IN ('claim', 'repair') THEN reason
         WHEN ?2 <> 'signal' OR (reason = 'signal' AND detail = ?3) THEN 'due' ELSE reason END,
     due_at = CASE WHEN reason IN ('claim', 'repair') THEN due_at
-        WHEN ?2 <> 'signal' OR (reason = 'signal' AND detail = ?3) THEN min(?4, due_at) ELSE due_at END
+        WHEN ?2 <> 'signal' OR (reason = 'signal' AND detail = ?3) THEN min(?4, due_at) ELSE due_at END,
+    detail = CASE WHEN reason = 'claim' AND ?2 <> 'signal' AND detail = '' THEN ?2 ELSE detail END
 WHERE execution_id = ?1 RETURNING mail
 
 -- name: send_answer
@@ -76,6 +78,18 @@ SELECT number, sent_at, kind, name, CAST(payload AS BLOB), sender FROM mail WHER
 -- name: newest_mail
 -- The number of the newest thing that was sent to an execution.
 SELECT mail FROM wakes WHERE execution_id = ?
+
+-- name: as_seen
+-- Whether an open execution can be asked for something by a sender who has looked at it: nobody works on it,
+-- and nothing else was asked of it.
+SELECT w.reason <> 'claim' AND w.last_seq = ?2 AND NOT EXISTS (
+    SELECT 1 FROM mail m WHERE m.execution_id = ?1 AND m.kind <> 'signal')
+FROM wakes w WHERE w.execution_id = ?1
+
+-- name: ended_as_seen
+-- How an ended execution stands, for whoever wants to open it again.
+SELECT e.status, e.ended_at, (SELECT max(h.last_seq) FROM history h WHERE h.execution_id = e.id)
+FROM executions e WHERE e.id = ?
 
 -- name: weigh_mail
 -- How many signals wait to be taken up, and the bytes of what they carry.
@@ -198,13 +212,13 @@ SELECT min(due_at) FROM wakes WHERE reason IN ('due', 'signal', 'children') AND 
 
 -- name: execution_by_id
 -- How it ended, and what it waits for.
-SELECT e.status IS NOT NULL, w.reason, w.due_at, w.last_seq, CAST(w.detail AS BLOB) FROM executions e
+SELECT e.status IS NOT NULL, w.reason, w.due_at, w.last_seq, CAST(w.detail AS BLOB), e.lives FROM executions e
 LEFT JOIN wakes w ON w.execution_id = e.id WHERE e.id = ?
 
 -- name: newest_executions
 -- A page of the list. Texts come as bytes: a damaged one must not stop the reading of the others.
 SELECT e.id, e.digest, CAST(d.flow_id AS BLOB), CAST(coalesce(e.status, CASE
-    WHEN w.is_ending AND w.reason NOT IN ('quarantine', 'repair') THEN 'compensating' ELSE w.reason END) AS BLOB),
+    WHEN w.is_ending AND w.reason NOT IN ('pause', 'quarantine', 'repair') THEN 'compensating' ELSE w.reason END) AS BLOB),
     e.started_at, e.ended_at, e.checksum
 FROM executions e LEFT JOIN wakes w ON w.execution_id = e.id LEFT JOIN definitions d ON d.digest = e.digest
 ORDER BY e.id DESC LIMIT ?
@@ -224,11 +238,11 @@ WHERE e.status = ? AND e.status <> 'completed' ORDER BY e.id DESC LIMIT ?
 -- name: newest_open_executions
 -- A page of the list with one wake reason out of a JSON array of them, and those that are ending or not.
 SELECT e.id, e.digest, CAST(d.flow_id AS BLOB), CAST(CASE
-    WHEN w.is_ending AND w.reason NOT IN ('quarantine', 'repair') THEN 'compensating' ELSE w.reason END AS BLOB),
+    WHEN w.is_ending AND w.reason NOT IN ('pause', 'quarantine', 'repair') THEN 'compensating' ELSE w.reason END AS BLOB),
     e.started_at, e.ended_at, e.checksum
 FROM wakes w JOIN executions e ON e.id = w.execution_id LEFT JOIN definitions d ON d.digest = e.digest
 WHERE w.reason IN (SELECT value FROM json_each(?))
-    AND (w.reason IN ('quarantine', 'repair') OR w.is_ending = ?) ORDER BY w.execution_id DESC LIMIT ?
+    AND (w.reason IN ('pause', 'quarantine', 'repair') OR w.is_ending = ?) ORDER BY w.execution_id DESC LIMIT ?
 
 -- name: definition_of
 -- The digest and the text of the flow that an execution started with.

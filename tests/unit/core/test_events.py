@@ -19,8 +19,13 @@ from flow_manager.core.events import (
     Event,
     ExecutionEnded,
     ExecutionEnding,
+    ExecutionPaused,
     ExecutionQuarantined,
+    ExecutionRerun,
+    ExecutionResumed,
+    ExecutionRetried,
     ExecutionStarted,
+    ResultGiven,
     RetryScheduled,
     Routed,
     SignalReceived,
@@ -96,6 +101,41 @@ GOLDEN: list[tuple[Event, str]] = [
         '{"type":"execution_quarantined","at":"2026-01-14T10:30:00Z","task":"fetch","reason":"lost 3 times"}',
     ),
     (
+        ExecutionPaused(AT, "ann", "look first", 4),
+        '{"type":"execution_paused","at":"2026-01-14T10:30:00Z","by":"ann","reason":"look first","number":4}',
+    ),
+    (
+        ExecutionResumed(AT, "ann", "fine", 5),
+        '{"type":"execution_resumed","at":"2026-01-14T10:30:00Z","by":"ann","reason":"fine","number":5}',
+    ),
+    (
+        ExecutionRetried(AT, "ann", "up again", 6),
+        '{"type":"execution_retried","at":"2026-01-14T10:30:00Z","by":"ann","reason":"up again","number":6}',
+    ),
+    (
+        ExecutionRerun(AT, "ann", "wrong sum", 7, "fetch", {"n": 1}),
+        '{"type":"execution_rerun","at":"2026-01-14T10:30:00Z","by":"ann","reason":"wrong sum","number":7,'
+        '"task":"fetch","input":{"n":1}}',
+    ),
+    (
+        ResultGiven(
+            AT,
+            "ann",
+            "by phone",
+            8,
+            "fetch",
+            2,
+            3,
+            "failure",
+            "no",
+            {"n": 1},
+            TaskError("task.given", "no", False),
+        ),
+        '{"type":"result_given","at":"2026-01-14T10:30:00Z","by":"ann","reason":"by phone","number":8,'
+        '"task":"fetch","run":2,"attempt":3,"outcome":"failure","message":"no","data":{"n":1},'
+        '"error":{"code":"task.given","message":"no","retryable":false}}',
+    ),
+    (
         ExecutionEnding(
             AT, ExecutionStatus.CANCELLED, TaskError("execution.cancelled", "no", False), 4, "ann", {"n": 1}
         ),
@@ -136,6 +176,14 @@ BARE: list[tuple[Event, str]] = [
     (
         ExecutionQuarantined(AT, "a", ""),
         '{"type":"execution_quarantined","at":"2026-01-14T10:30:00Z","task":"a"}',
+    ),
+    (ExecutionPaused(AT, "", "", 0), '{"type":"execution_paused","at":"2026-01-14T10:30:00Z"}'),
+    (ExecutionResumed(AT, "", "", 0), '{"type":"execution_resumed","at":"2026-01-14T10:30:00Z"}'),
+    (ExecutionRetried(AT, "", "", 0), '{"type":"execution_retried","at":"2026-01-14T10:30:00Z"}'),
+    (ExecutionRerun(AT, "", "", 0, "", None), '{"type":"execution_rerun","at":"2026-01-14T10:30:00Z"}'),
+    (
+        ResultGiven(AT, "", "", 0, "", 1, 1, "success", "", None, None),
+        '{"type":"result_given","at":"2026-01-14T10:30:00Z"}',
     ),
     (
         ExecutionEnding(AT, ExecutionStatus.FAILED, None, 0, "", None),
@@ -265,6 +313,13 @@ events = st.one_of(
     st.builds(RetryScheduled, **attempts, due_at=times),
     st.builds(Routed, times, texts, texts, st.none() | texts, st.booleans(), outcomes),
     st.builds(ExecutionQuarantined, times, texts, texts),
+    st.builds(ExecutionPaused, times, texts, texts, numbers),
+    st.builds(ExecutionResumed, times, texts, texts, numbers),
+    st.builds(ExecutionRetried, times, texts, texts, numbers),
+    st.builds(ExecutionRerun, times, texts, texts, numbers, texts, st.none() | objects),
+    st.builds(
+        ResultGiven, times, texts, texts, numbers, texts, numbers, numbers, outcomes, texts, plain, errors
+    ),
     st.builds(ExecutionEnding, times, statuses, errors, numbers, texts, plain),
     st.builds(ExecutionEnded, times, statuses, errors, plain),
 )

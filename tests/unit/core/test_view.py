@@ -16,8 +16,13 @@ from flow_manager.core.events import (
     Event,
     ExecutionEnded,
     ExecutionEnding,
+    ExecutionPaused,
     ExecutionQuarantined,
+    ExecutionRerun,
+    ExecutionResumed,
+    ExecutionRetried,
     ExecutionStarted,
+    ResultGiven,
     RetryScheduled,
     Routed,
     SignalReceived,
@@ -86,7 +91,13 @@ def test_every_event_after_the_start_leads_to_one_phase(event: Event, phase: Pha
 def test_there_is_a_fold_for_every_event() -> None:
     events = [*ENDS_WELL, *FAILED_TWICE, AttemptLost(START, "a"), AttemptReleased(START, "a")]
     events += [ExecutionQuarantined(START, "a"), TaskSkipped(START, "a"), SignalReceived(START, "paid", 1)]
-    events += [ExecutionEnding(START), AttemptCancelled(START, "a")]
+    events += [
+        ExecutionEnding(START),
+        AttemptCancelled(START, "a"),
+        ExecutionPaused(START),
+        ExecutionResumed(START),
+    ]
+    events += [ExecutionRetried(START), ExecutionRerun(START, task="a"), ResultGiven(START, task="a")]
 
     assert {type(event) for event in events} == set(get_args(Event))
     assert View.fold("e1", events).last_seq == len(events)
