@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import NoReturn
 
@@ -12,6 +14,7 @@ from flow_manager.api.app import create_app
 from flow_manager.api.server import ApiServer
 from flow_manager.engine.admission import EngineLimits
 from flow_manager.engine.clock import SystemClock
+from flow_manager.engine.doctor import Doctor
 from flow_manager.engine.native import NativeBackend
 from flow_manager.engine.orchestrator import FlowOrchestrator
 from flow_manager.engine.reading import ReadingBackend
@@ -19,7 +22,7 @@ from flow_manager.engine.secrets import Secrets, read_secrets
 from flow_manager.errors import StoreReadOnly
 from flow_manager.observers.hiding import hide_in_logs
 from flow_manager.observers.logs import LogObserver, set_up_logging
-from flow_manager.ports.backend import Backend
+from flow_manager.ports.backend import Backend, Violation
 from flow_manager.ports.store import Reader
 from flow_manager.settings import Settings
 from flow_manager.stores.sqlite.reader import SqliteReader
@@ -75,6 +78,23 @@ def open_backend(settings: Settings) -> NativeBackend:
         hide_in_logs(secrets.hidden_in_line)
     orchestrator = FlowOrchestrator(store, worker, SystemClock(), [LogObserver()], limits, secrets)
     return NativeBackend(orchestrator, registry, die, most_input=settings.max_result)
+
+
+def repair(settings: Settings) -> Sequence[Violation]:
+    """Mend what can be mended in the store, which nobody else may own; nothing is executed. Raises
+    `StoreError`."""
+    store, clock = SqliteStore(settings.database, settings.durability), SystemClock()
+
+    async def mend() -> Sequence[Violation]:
+        await store.open(clock.now(), die)
+        mended: list[Violation] = []
+        try:
+            await Doctor(store, clock).mend_all(store.violations(), mended)
+        finally:
+            await store.stop()
+        return mended
+
+    return asyncio.run(mend())
 
 
 def serve(settings: Settings) -> int:

@@ -27,6 +27,12 @@ _CODES_OF_PATTERNS: Final = {LINE: "bad-text", NAME_PATTERN: "bad-name"}
 Body = TypeVar("Body", bound=BaseModel)
 
 
+class Nothing(BaseModel):
+    """A body that says nothing: `{}`."""
+
+    model_config = BODY
+
+
 def read_model(model: type[Body], value: object) -> Body:
     """The body as its model. Raises `InvalidRequest` with all that does not fit."""
     if not isinstance(value, dict):

@@ -24,6 +24,13 @@ LINKS = {
     "children": "GET /v1/executions/{execution_id}/children",
     "cancel": "POST /v1/executions/{execution_id}:cancel",
     "signal": "POST /v1/executions/{execution_id}:signal",
+    "why": "GET /v1/executions/{execution_id}/why",
+    "pause": "POST /v1/executions/{execution_id}:pause",
+    "resume": "POST /v1/executions/{execution_id}:resume",
+    "retry": "POST /v1/executions/{execution_id}:retry",
+    "rerun": "POST /v1/executions/{execution_id}:rerun",
+    "skip": "POST /v1/executions/{execution_id}:skip",
+    "fork": "POST /v1/executions/{execution_id}:fork",
     "question": "GET /v1/approvals/{token}",
     "answer": "POST /v1/approvals/{token}",
     "simulate": "POST /v1/flows:simulate",
@@ -32,6 +39,7 @@ LINKS = {
     "tasks": "GET /v1/tasks",
     "schema": "GET /v1/schema/flow",
     "doctor": "GET /v1/doctor",
+    "repair": "POST /v1/doctor:repair",
 }
 
 

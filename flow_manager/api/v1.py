@@ -9,8 +9,9 @@ import msgspec
 from flask import Flask, Response
 
 from flow_manager.api.answers import answer
+from flow_manager.api.bodies import Nothing, read_model
 from flow_manager.api.problems import INVALID_REQUEST, Refusal
-from flow_manager.api.requests import parameter_error, read_parameters
+from flow_manager.api.requests import parameter_error, read_body, read_parameters
 from flow_manager.api.room import Room
 from flow_manager.api.settings import ApiSettings
 from flow_manager.core.document import flow_schema
@@ -30,16 +31,19 @@ class ResourceRoutes:
 
     def __init__(self, backend: Backend, settings: ApiSettings) -> None:
         self._backend = backend
+        self._max_body = settings.max_body
         self._room = Room.for_long_reads(settings.handler_threads)
 
     def add_to(self, app: Flask) -> None:
         app.add_url_rule("/v1/executions", view_func=self.executions)
         app.add_url_rule("/v1/executions/<text>", view_func=self.execution)
         app.add_url_rule("/v1/executions/<text>/history", view_func=self.history)
+        app.add_url_rule("/v1/executions/<text>/why", view_func=self.why)
         app.add_url_rule("/v1/executions/<text>/children", view_func=self.children)
         app.add_url_rule("/v1/tasks", view_func=self.tasks)
         app.add_url_rule("/v1/schema/flow", view_func=self.schema)
         app.add_url_rule("/v1/doctor", view_func=self.doctor)
+        app.add_url_rule("/v1/doctor:repair", view_func=self.repair, methods=["POST"])
 
     def executions(self) -> Response:
         """The newest first."""
@@ -64,6 +68,11 @@ class ResourceRoutes:
             questions = self._backend.questions(execution_id)
             body |= {"questions": [question.to_json() for question in questions]} if questions else {}
         return answer(body)
+
+    def why(self, text: str) -> Response:
+        """Why it is not moving."""
+        read_parameters()
+        return answer(self._backend.why(read_execution_id(text)).to_json())
 
     def children(self, text: str) -> Response:
         """The executions that it has started, in the order of their start."""
@@ -98,6 +107,15 @@ class ResourceRoutes:
         with self._room:
             violations = [each.to_json() for each in self._backend.violations()]
             return answer({"sound": not violations, "violations": violations})
+
+    def repair(self) -> Response:
+        """Mend what can be mended. The body is an empty object."""
+        read_parameters()
+        with self._room:
+            read_model(Nothing, read_body(self._max_body))
+            mended = [each.to_json() for each in self._backend.repair()]
+            left = [each.to_json() for each in self._backend.violations()]
+            return answer({"mended": mended, "sound": not left, "violations": left})
 
 
 def _read_limit(text: str | None, errors: list[dict[str, Any]]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -17,6 +18,7 @@ from flow_manager.core.events import Event
 from flow_manager.core.execution_id import read_execution_id
 from flow_manager.core.states import ExecutionStatus, WakeReason
 from flow_manager.core.view import View
+from flow_manager.core.why import explain
 from flow_manager.ports.backend import DEFAULT_LISTED, MOST_LISTED
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -79,16 +81,48 @@ def show(text: str, history: bool, as_json: bool, **options: object) -> None:
         output.show_table(("no", "at", "event", "details"), rows)
 
 
+@click.command(short_help="Say why an execution is not moving.")
+@click.argument("text", metavar="ID")
+@as_json_option
+@setting_options("database")
+def why(text: str, as_json: bool, **options: object) -> None:
+    """Say what the execution ID waits for, since when, and what will move it on."""
+    execution_id = read_execution_id(text)
+    with closing(bootstrap.open_reader(settings_from(options))) as reader:
+        view = reader.describe(execution_id)
+    explained = explain(view, view.told_at, datetime.now(UTC))
+    if as_json:
+        output.show_json(explained.to_json())
+        return
+    output.show_text(explained.sentence)
+    facts: list[tuple[str, output.Cell]] = [
+        ("status", output.status_text(explained.status.value)),
+        ("since", output.short_time(explained.since)),
+    ]
+    if explained.moved_by:
+        facts.append(("moved by", explained.moved_by))
+    if explained.until is not None:
+        facts.append(("at the latest", output.short_time(explained.until)))
+    if explained.command:
+        facts.append(("to force it", explained.command))
+    output.show_facts(facts)
+
+
 @click.command(short_help="Check the stored executions.")
+@click.option("--repair", is_flag=True, help="Mend what can be mended; needs the file to itself.")
 @as_json_option
 @setting_options("database")
 @click.pass_context
-def doctor(ctx: click.Context, /, as_json: bool, **options: object) -> None:
+def doctor(ctx: click.Context, /, repair: bool, as_json: bool, **options: object) -> None:
     """Check that every open execution has what will move it on, and every history is whole.
 
     Exits with 1 if a promise is broken.
     """
-    with closing(bootstrap.open_reader(settings_from(options))) as reader:
+    settings = settings_from(options)
+    if repair:
+        for each in bootstrap.repair(settings):
+            output.show_note(f"mended: {each.execution_id} {each.code}: {each.detail}")
+    with closing(bootstrap.open_reader(settings)) as reader:
         violations = reader.violations()
     if as_json:
         output.show_json({"sound": not violations, "violations": [each.to_json() for each in violations]})

@@ -65,6 +65,11 @@ def show_text(text: str) -> None:
     click.echo(text)
 
 
+def show_note(text: str) -> None:
+    """Something beside the answer, on standard error."""
+    click.echo(printable(text), err=True)
+
+
 def show_error(message: str, problems: Sequence[Problem] = ()) -> None:
     """An error on standard error, with the problems that it carries."""
     console = _console(error=True)

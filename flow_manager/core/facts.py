@@ -69,6 +69,8 @@ class Facts:
     output: Any = None
     wake: Wake | None = None
     last_seq: int = 0
+    told_at: datetime | None = None
+    """The time of the last event."""
 
     attempts: list[Attempt] = field(default_factory=list)
     results: dict[str, Attempt] = field(default_factory=dict)

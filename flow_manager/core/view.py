@@ -32,6 +32,7 @@ class View(Facts):
     def apply(self, event: Event) -> None:
         """Fold one event in."""
         APPLY[type(event)](self, event)
+        self.told_at = event.at
         self.last_seq += 1
 
     def waiting_for(self, wake: Wake) -> Self:

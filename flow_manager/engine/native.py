@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -36,7 +36,7 @@ from flow_manager.errors import (
     SignalUnknown,
     StoreError,
 )
-from flow_manager.ports.backend import Answer, Health
+from flow_manager.ports.backend import Answer, Health, Violation
 from flow_manager.ports.control import Control
 from flow_manager.ports.store import NewExecution, NewMail
 
@@ -188,6 +188,11 @@ class NativeBackend(ReadingBackend):
         orchestrator = self._orchestrator
         status = "stopping" if orchestrator.is_draining else "full" if orchestrator.is_full else "ok"
         return Health(status, status == "ok", self._open.value(), self.store.describe_store())
+
+    def repair(self) -> Sequence[Violation]:
+        found: list[Violation] = []
+        self._loop.complete(self._orchestrator.doctor.mend_all(self.store.violations(), found))
+        return found
 
     # -- stopping
 

@@ -21,6 +21,7 @@ from flow_manager.core.states import FOR_AN_OPERATOR, Wake, WakeReason
 from flow_manager.core.view import View
 from flow_manager.engine.admission import Admission, EngineLimits
 from flow_manager.engine.audience import Audience
+from flow_manager.engine.doctor import Doctor
 from flow_manager.engine.drain import Drain
 from flow_manager.engine.execution import ClaimedExecution, turn_of
 from flow_manager.engine.flows import StoredFlows
@@ -73,6 +74,7 @@ class FlowOrchestrator:
             store, clock, self._admission, self._running.__len__, self._take_up, self._note_failure
         )
         self.rescuer = Rescuer(store, clock, self._running)
+        self.doctor = Doctor(store, clock)
         self._loops: list[asyncio.Task[None]] = []
         self._doubtful: set[str] = set()
         self._draining = False
@@ -288,7 +290,8 @@ class FlowOrchestrator:
     def run_loops(self) -> None:
         """Start looking for due executions, and for stray ones."""
         loop = asyncio.get_running_loop()
-        self._loops = [loop.create_task(self.poller.run()), loop.create_task(self.rescuer.run())]
+        loops = (self.poller.run(), self.rescuer.run(), self.doctor.run())
+        self._loops = [loop.create_task(each) for each in loops]
 
     def _take_up(self, claimed: Claimed) -> None:
         self._spawn(claimed.claim.execution_id, self._resume(claimed))

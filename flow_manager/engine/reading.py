@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Container, Iterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final, Protocol
 
@@ -17,6 +17,7 @@ from flow_manager.core.parser import FlowParser
 from flow_manager.core.report import Report
 from flow_manager.core.states import ExecutionStatus
 from flow_manager.core.view import View
+from flow_manager.core.why import Why, explain
 from flow_manager.engine.approvals import Approvals
 from flow_manager.engine.flows import DigestCache, StoredFlows, weight_of
 from flow_manager.errors import ApprovalOver, StoreReadOnly
@@ -128,6 +129,14 @@ class ReadingBackend:
     def describe(self, execution_id: str) -> View:
         return self._reader.describe(execution_id)
 
+    def why(self, execution_id: str) -> Why:
+        view = self.describe(execution_id)
+        return explain(view, view.told_at, self.now())
+
+    def now(self) -> datetime:
+        """The time by which it is told what is overdue."""
+        return datetime.now(UTC)
+
     def history(self, execution_id: str) -> Sequence[Event]:
         return self._reader.history(execution_id)
 
@@ -145,6 +154,9 @@ class ReadingBackend:
 
     def violations(self) -> Sequence[Violation]:
         return self._reader.violations()
+
+    def repair(self) -> Sequence[Violation]:
+        raise StoreReadOnly(_NOTHING_SENT)
 
     def close(self, grace: timedelta | None = None) -> None:
         self._reader.close()

@@ -18,6 +18,7 @@ from flow_manager.core.report import Report
 from flow_manager.core.states import ExecutionStatus
 from flow_manager.core.steps import STEP_TYPES, description_of
 from flow_manager.core.view import View
+from flow_manager.core.why import Why
 from flow_manager.ports.control import Control
 
 DEFAULT_LISTED: Final = 50
@@ -205,6 +206,9 @@ class Backend(Protocol):
     def describe(self, execution_id: str) -> View:
         """How an execution stands, with its history so far. Raises `ExecutionUnknown`."""
 
+    def why(self, execution_id: str) -> Why:
+        """Why it is not moving. Raises `ExecutionUnknown`."""
+
     def history(self, execution_id: str) -> Sequence[Event]:
         """All its events, in order; the first has number 1. Raises `ExecutionUnknown`."""
 
@@ -225,6 +229,9 @@ class Backend(Protocol):
 
     def violations(self) -> Sequence[Violation]:
         """Every promise about stored executions that does not hold; empty on a sound store."""
+
+    def repair(self) -> Sequence[Violation]:
+        """Mend what can be mended of all violations; the answer is what was. Raises what `execute` raises."""
 
     def close(self, grace: timedelta | None = None) -> None:
         """Drain and stop: running attempts get `grace` to end, their results are recorded, the

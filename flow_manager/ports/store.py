@@ -122,8 +122,8 @@ class Reader(Protocol):
     def executions(self, *, limit: int = 50, status: ExecutionStatus | None = None) -> Sequence[Summary]:
         """The newest first."""
 
-    def violations(self) -> Sequence[Violation]:
-        """Where one of the truths above does not hold."""
+    def violations(self, *, quick: bool = False) -> Sequence[Violation]:
+        """Where one of the truths above does not hold. A quick look is at open executions only."""
 
     def definition(self, execution_id: str) -> tuple[str, bytes]:
         """The digest and the text of the flow that it started with. Raises `ExecutionUnknown` and
@@ -175,6 +175,9 @@ class Store(Reader, Protocol):
     ) -> Awaitable[Children]:
         """What has become of the children of an attempt; how they ended only `with_ends`. Beyond a
         megabyte of ends their outputs are left out."""
+
+    def mend(self, violation: Violation, now: datetime) -> Awaitable[bool]:
+        """Bring what was found in line with the history; whether it could be mended."""
 
     def set_aside(self, claim: Claim, wake: Wake) -> Awaitable[None]:
         """Park an execution whose history cannot be gone on with; nothing else of it changes.

@@ -62,6 +62,8 @@ VIOLATIONS = (
     "history.leftover",
     "mail.leftover",
 )
+LOST = ("history.gap", "history.missing")
+"""Violations that nothing can mend: what the history has lost is gone."""
 FAMILY_VIOLATIONS = ("children.none", "children.untold", "children.count")
 DAMAGES = ("bad_utf8", "truncated", "unknown_type", "not_a_number", "another_number", "row_missing")
 MOST_SIGNALS = 2_000
@@ -527,6 +529,7 @@ class StoreBehaviour(ABC):
         self.violate(code, guilty)
 
         assert (guilty, code) in self.run(after)
+        assert self.run(_mended) == set()
 
     @pytest.mark.parametrize("code", VIOLATIONS)
     def test_each_kind_of_violation_is_found(self, code: str) -> None:
@@ -552,6 +555,7 @@ class StoreBehaviour(ABC):
 
         assert (guilty, code) in found
         assert {execution_id for execution_id, _ in found} == {guilty}
+        assert self.run(_mended) == (found if code in LOST else set())
 
     # -- mail
 
@@ -1351,3 +1355,17 @@ def _sound(store: Store) -> bool:
 
 def _counts(look: Children) -> tuple[int, int, int]:
     return look.started, look.open, look.unsuccessful
+
+
+async def _mended(store: Store) -> set[tuple[str, str]]:
+    """What is still found after everything was mended that can be; nobody is woken for nothing."""
+    for _ in range(3):
+        for violation in store.violations():
+            await store.mend(violation, NOW)
+    for one in await store.claim_due(LATER, 10):
+        if _is_readable(one):
+            again = Step(
+                one.claim, one.last_seq, [], due(7200), ExecutionStatus.WAITING, NOW, one.newest_mail
+            )
+            await store.commit(again)
+    return {(violation.execution_id, violation.code) for violation in store.violations()}

@@ -21,6 +21,7 @@ from flow_manager.core.report import Report
 from flow_manager.core.results import TaskError
 from flow_manager.core.states import ExecutionStatus
 from flow_manager.core.view import View
+from flow_manager.core.why import Why, explain
 from flow_manager.errors import ApprovalUnknown, ExecutionUnknown, Problem, ShuttingDown
 from flow_manager.ports.backend import (
     Answer,
@@ -183,6 +184,12 @@ class FakeBackend:
     def questions(self, execution_id: str) -> Sequence[Question]:
         self._look_up(execution_id)
         return self.asked
+
+    def why(self, execution_id: str) -> Why:
+        return explain(self.describe(execution_id), START, START)
+
+    def repair(self) -> Sequence[Violation]:
+        return ()
 
     @property
     def control(self) -> Control:

@@ -17,6 +17,7 @@ from flow_manager.errors import ExecutionUnknown, StoreDamaged
 from flow_manager.ports.backend import ChildSummary, Summary, Violation
 from flow_manager.ports.store import Claim
 from flow_manager.stores.sqlite.connections import ReadConnections
+from flow_manager.stores.sqlite.doctor import CHECKS, MOST_VIOLATIONS
 from flow_manager.stores.sqlite.file import newest_version
 from flow_manager.stores.sqlite.rows import (
     end_checksum,
@@ -31,42 +32,11 @@ from flow_manager.stores.statements import load_statements
 Answer = TypeVar("Answer")
 
 CONNECTIONS: Final = 4
-MOST_VIOLATIONS: Final = 100
-"""Violations that are listed of each kind."""
 MOST_CHILDREN_LISTED: Final = 1_000
 DUE_COUNTED: Final = 100_000
 """How far overdue executions are counted."""
 
 STATEMENTS: Final = load_statements("flow_manager.stores.sqlite")
-
-_REASONS: Final = msgspec.json.encode(list(WakeReason)).decode()
-_ENDS: Final = msgspec.json.encode(sorted(ENDED)).decode()
-
-_VIOLATIONS: Final[Sequence[tuple[str, tuple[str, ...], str, str]]] = (
-    ("open_without_wake", (), "wake.missing", "it has not ended, and nothing will ever move it on"),
-    (
-        "ended_with_wake",
-        (),
-        "wake.leftover",
-        "it has ended or does not exist, and yet something waits to move it on",
-    ),
-    ("unknown_reason", (_REASONS,), "wake.unknown", "it waits for something that does not exist"),
-    ("unknown_status", (_ENDS,), "status.unknown", "it has ended in a way that does not exist"),
-    ("history_with_gaps", (), "history.gap", "its events are not numbered 1, 2, 3 ..."),
-    ("history_with_another_end", (), "history.end", "its last event is not the one that was recorded last"),
-    ("execution_without_history", (), "history.missing", "it has no events"),
-    ("history_without_execution", (), "history.leftover", "there are events of it, but it does not exist"),
-    ("waits_for_no_child", (), "children.none", "it waits for the end of children, and none is open"),
-    (
-        "child_whose_end_was_not_told",
-        (),
-        "children.untold",
-        "a child of it has ended, and it was not told",
-    ),
-    ("family_miscounted", (), "children.count", "its children were not counted as they are"),
-    ("mail_for_nobody", (), "mail.leftover", "something was sent to it that nobody will take up"),
-)
-"""Statement, what it is given, and how what it finds is called."""
 
 _UNREADABLE: Final = (msgspec.MsgspecError, ValueError, LookupError, AttributeError, TypeError)
 """What decoding and folding a history raise if it is not one."""
@@ -144,11 +114,12 @@ class SqliteReader:
         names = msgspec.json.encode(reasons).decode()
         return self._each(_summary, "newest_open_executions", names, is_ending, limit)
 
-    def violations(self) -> Sequence[Violation]:
+    def violations(self, *, quick: bool = False) -> Sequence[Violation]:
         found: list[Violation] = []
-        for name, bindings, code, detail in _VIOLATIONS:
-            guilty = self._each(from_key, name, *bindings, MOST_VIOLATIONS)
-            found += [Violation(execution_id, code, detail) for execution_id in guilty]
+        for check in CHECKS:
+            if check.is_quick or not quick:
+                guilty = self._each(from_key, check.statement, *check.bindings, MOST_VIOLATIONS)
+                found += [Violation(execution_id, check.code, check.detail) for execution_id in guilty]
         return found
 
     def definition(self, execution_id: str) -> tuple[str, bytes]:

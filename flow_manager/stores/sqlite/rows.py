@@ -81,6 +81,12 @@ def events_of_rows(key: bytes, rows: Iterable[tuple[int, int, bytes, int]]) -> l
     return events
 
 
+def tail_of_rows(key: bytes, row: tuple[int, int, bytes, int]) -> bytes:
+    """The JSON text of the last event of a row; `UNREADABLE` if the row is damaged."""
+    seq, _, lines, checksum = row
+    return lines.split(b"\n")[-1] if checksum == _checksum(key, seq, lines) else UNREADABLE
+
+
 def start_checksum(key: bytes, digest: bytes, flow_id: str, started_at: int) -> int:
     """Guards what the list tells of an execution; its end adds `end_checksum`."""
     return zlib.crc32(b"%b%b%b %d" % (key, digest, flow_id.encode(), started_at)) - _SIGNED

@@ -12,6 +12,7 @@ import apsw
 
 from flow_manager.core.children import Children
 from flow_manager.core.states import Wake
+from flow_manager.ports.backend import Violation
 from flow_manager.ports.store import Agenda, Claim, Claimed, NewExecution, NewMail, Step
 from flow_manager.stores.journal import Journal
 from flow_manager.stores.sqlite.commands import (
@@ -23,6 +24,7 @@ from flow_manager.stores.sqlite.commands import (
     Work,
 )
 from flow_manager.stores.sqlite.connections import ReadConnection
+from flow_manager.stores.sqlite.doctor import Repair
 from flow_manager.stores.sqlite.file import Durability, named_errors, open_writer
 from flow_manager.stores.sqlite.file_lock import FileLock
 from flow_manager.stores.sqlite.ledger import PRIORITIES, SqliteLedger
@@ -93,6 +95,12 @@ class SqliteStore(SqliteReader):
     def work(self, write: Callable[[apsw.Connection, Mapping[str, str]], Answer]) -> Awaitable[Answer]:
         """Have a function write in a transaction of the journal; see `ledger.Work`."""
         return self._opened.submit(Work(write), urgent=False)
+
+    def mend(self, violation: Violation, now: datetime) -> Awaitable[bool]:
+        def mend(connection: apsw.Connection, sql: Mapping[str, str]) -> bool:
+            return Repair(connection, sql, now).mend(violation.execution_id, violation.code)
+
+        return self.work(mend)
 
     async def stop(self) -> None:
         await asyncio.get_running_loop().run_in_executor(None, self.close)
