@@ -141,10 +141,11 @@ def _to_rerun(flow: Flow, view: View, task: str) -> str | None:
     return (_kept(view) if view.is_ended else None) or _with_children(view)
 
 
-def _to_give(_flow: Flow, view: View, _task: str) -> str | None:
+def _to_give(flow: Flow, view: View, _task: str) -> str | None:
     if view.is_ended:
         return "the execution has ended; use rerun"
-    if view.phase not in (Phase.WAITING, Phase.RETRY_WAIT, Phase.QUARANTINED, Phase.READY):
+    is_waiting = view.phase in (Phase.WAITING, Phase.RETRY_WAIT, Phase.QUARANTINED, Phase.READY)
+    if not is_waiting or view.task not in flow.tasks:
         return "no task waits whose result could be given"
     return _with_children(view)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -12,6 +14,7 @@ import pytest
 
 from flow_manager import bootstrap
 from flow_manager.core.events import (
+    INTERVENTIONS,
     ExecutionPaused,
     ExecutionRerun,
     ExecutionResumed,
@@ -313,3 +316,44 @@ def test_an_execution_goes_on_as_it_was_told_to_after_the_service_was_stopped(se
 
     assert until(again, one, ended).status is ExecutionStatus.COMPLETED
     again.close(timedelta(0))
+
+
+@pytest.mark.parametrize("rounds", [10, pytest.param(500, marks=pytest.mark.torture)])
+def test_of_many_who_ask_at_once_those_are_told_yes_whose_word_is_in_the_history(
+    backend: NativeBackend, rounds: int
+) -> None:
+    """F32: whatever four operators ask of one execution at the same moment, each yes is an event, and each
+    no changed nothing."""
+    for number in range(rounds):
+        one = start(backend, FLOPS if number % 2 else ASKS, {"n": number})
+        until(backend, one, lambda view: view.is_ended or for_signal(view))
+        yes: list[str] = []
+        calls: list[Callable[[], object]] = [
+            lambda one=one: backend.control.retry(one, by="retry"),  # type: ignore[misc]
+            lambda one=one: backend.control.rerun(one, Rerun("task2"), by="rerun"),  # type: ignore[misc]
+            lambda one=one: backend.control.give(one, Given(), by="give"),  # type: ignore[misc]
+            lambda one=one: backend.control.rerun(one, Rerun("task1"), by="again"),  # type: ignore[misc]
+        ]
+        ready = threading.Barrier(len(calls))
+
+        def ask(call: Callable[[], object], name: str, ready: threading.Barrier, yes: list[str]) -> None:
+            ready.wait()
+            with contextlib.suppress(StateForbids):
+                call()
+                yes.append(name)
+
+        names = ("retry", "rerun", "give", "again")
+        threads = [
+            threading.Thread(target=ask, args=(call, name, ready, yes))
+            for call, name in zip(calls, names, strict=True)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        until(backend, one, lambda view: view.is_ended or for_signal(view))
+        told = [event.by for event in backend.history(one) if isinstance(event, INTERVENTIONS)]
+        assert sorted(told) == sorted(yes)
+        if not backend.describe(one).is_ended:
+            backend.cancel(one)
