@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from flow_manager.core.definition import END
 from flow_manager.core.events import (
+    INTERVENTIONS,
     AttemptCancelled,
     AttemptEnded,
     AttemptLost,
@@ -16,6 +17,8 @@ from flow_manager.core.events import (
     Event,
     ExecutionEnded,
     ExecutionEnding,
+    ExecutionPaused,
+    ExecutionResumed,
     ExecutionStarted,
     SignalReceived,
     TaskSkipped,
@@ -59,8 +62,8 @@ class RecordedAttempt:
 
 
 class Recording:
-    """A history up to the first end of its execution. Attempts that were given back are left out, for
-    they started again as if nothing had happened."""
+    """A history up to the first end of its execution, or to where an operator made it go another way.
+    Pauses, and attempts that were given back, are left out: it went on as if nothing had happened."""
 
     def __init__(self, history: Sequence[Event]) -> None:
         began = history[0]
@@ -78,6 +81,10 @@ class Recording:
         self._run = 0
         self._attempts: Attempts = []
         for event in history:
+            if isinstance(event, ExecutionPaused | ExecutionResumed):
+                continue
+            if isinstance(event, INTERVENTIONS):
+                break
             take = _TAKE.get(type(event))
             if take is not None:
                 take(self, event)

@@ -7,7 +7,17 @@ import msgspec
 import pytest
 
 from flow_manager.core.definition import Flow
-from flow_manager.core.events import AttemptReleased, AttemptStarted, Event, ExecutionStarted
+from flow_manager.core.events import (
+    AttemptReleased,
+    AttemptStarted,
+    Event,
+    ExecutionPaused,
+    ExecutionRerun,
+    ExecutionResumed,
+    ExecutionRetried,
+    ExecutionStarted,
+    ResultGiven,
+)
 from flow_manager.core.parser import FlowParser
 from flow_manager.core.simulation.mocks import parse_simulation
 from flow_manager.core.simulation.replay import Difference, Need
@@ -43,6 +53,24 @@ PAID = flow_of(task("shop.charge"), task("shop.ship"))
 
 def test_a_flow_that_was_not_edited_takes_the_recorded_route() -> None:
     assert what_if(PAID, recorded(PAID)) == SAME
+
+
+@pytest.mark.parametrize("kind", [ExecutionRetried, ExecutionRerun, ResultGiven])
+def test_a_recording_reaches_as_far_as_the_flow_went_by_itself(kind: type[Event]) -> None:
+    history = list(recorded(PAID, mocks={"task2": [{"error": {"code": "shop.closed"}}]}))
+    intervened = [*history[:4], kind(history[3].at), *history[4:]]  # type: ignore[call-arg]
+
+    assert what_if(PAID, intervened) == SAME
+    assert what_if(flow_of(task("shop.charge")), intervened) == Comparison(
+        "differs", Difference("task1", 1, "still open", "end: completed")
+    )
+
+
+def test_a_pause_changes_no_route() -> None:
+    history = list(recorded(PAID))
+    at = history[3].at
+
+    assert what_if(PAID, [*history[:3], ExecutionPaused(at), ExecutionResumed(at), *history[3:]]) == SAME
 
 
 def test_an_edited_condition_takes_another_route() -> None:
