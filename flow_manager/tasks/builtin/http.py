@@ -16,6 +16,7 @@ from flow_manager import __version__
 from flow_manager.core.results import TaskExecutionResult
 from flow_manager.tasks.builtin.allow_list import AllowList
 from flow_manager.tasks.builtin.answer import Answer, read_answer, read_start
+from flow_manager.tasks.builtin.circuit import Circuits
 from flow_manager.tasks.builtin.connections import Connections
 from flow_manager.tasks.builtin.failures import AttemptFailed, bad_input
 from flow_manager.tasks.builtin.guard import Guard, Resolve, look_up
@@ -41,15 +42,31 @@ class HttpClient:
         most_response: int = MOST_RESPONSE,
         resolve: Resolve = look_up,
         tls: ssl.SSLContext | None = None,
+        circuits: Circuits | None = None,
     ) -> None:
         self._allowed = allowed
         self._most_response = most_response
         self._resolve = resolve
         self._given_tls = tls
+        self._circuits = circuits or Circuits()
         self._connections: WeakKeyDictionary[asyncio.AbstractEventLoop, Connections] = WeakKeyDictionary()
 
     async def call(self, call: HttpInput, idempotency_key: str) -> Answer:
         """Make the call and read its answer. Raises `AttemptFailed` for whatever goes wrong."""
+        host = (call.target.scheme, call.target.host, call.target.port)
+        self._circuits.enter(host)
+        try:
+            answer = await self._in_time(call, idempotency_key)
+        except AttemptFailed as failure:
+            self._circuits.failed(host, failure.error)
+            raise
+        except BaseException:
+            self._circuits.left(host)
+            raise
+        self._circuits.succeeded(host)
+        return answer
+
+    async def _in_time(self, call: HttpInput, idempotency_key: str) -> Answer:
         seconds = call.read_timeout.total_seconds()
         try:
             async with asyncio.timeout(seconds):
