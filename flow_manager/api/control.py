@@ -20,7 +20,13 @@ from flow_manager.ports.backend import Answer, Backend
 _BODY: Final = ConfigDict(strict=True, extra="forbid")
 
 _NAME: Final = f"^{NAME}$"
-_CODES: Final = {"missing": "required", "string_too_long": "too-long"}
+_CODES: Final = {
+    "missing": "required",
+    "string_too_long": "too-long",
+    "bad-time": "bad-time",
+    "greater_than_equal": "out-of-range",
+    "less_than_equal": "out-of-range",
+}
 """The codes of the kinds of pydantic's errors; those of others are `wrong-type`,"""
 _CODES_OF_PATTERNS: Final = {LINE: "bad-text", _NAME: "bad-name"}
 """and those of a pattern that a text does not match."""
@@ -115,6 +121,9 @@ def _read(model: type[Body], value: object) -> Body:
     except ValidationError as error:
         problems = [_problem(dict(each), model) for each in error.errors(include_url=False)]
         raise InvalidRequest("the body is not valid", problems) from error
+
+
+read_model = _read
 
 
 def _problem(error: dict[str, Any], model: type[BaseModel]) -> Problem:

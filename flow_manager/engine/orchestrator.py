@@ -97,6 +97,11 @@ class FlowOrchestrator:
     def may_start_attempts(self) -> bool:
         return not self._draining
 
+    @property
+    def refuses_starts(self) -> bool:
+        """Whether nothing new can be started at the moment."""
+        return self._refusal() is not None
+
     def store_was_full(self) -> None:
         self._admission.store_was_full()
 
@@ -276,10 +281,11 @@ class FlowOrchestrator:
 
     # -- continuing what is due
 
-    def run_loops(self) -> None:
-        """Start looking for due executions, and for stray ones."""
+    def run_loops(self, *more: Coroutine[Any, Any, None]) -> None:
+        """Start looking for due executions, and for stray ones; and `more`, which a drain ends at once."""
         loop = asyncio.get_running_loop()
-        self._loops = [loop.create_task(self.poller.run()), loop.create_task(self.rescuer.run())]
+        runs = (self.poller.run(), self.rescuer.run(), *more)
+        self._loops = [loop.create_task(run) for run in runs]
 
     def _take_up(self, claimed: Claimed) -> None:
         self._spawn(claimed.claim.execution_id, self._resume(claimed))
