@@ -86,7 +86,7 @@ class NativeBackend(ReadingBackend):
             schedules,
             orchestrator.clock,
             starts,
-            lambda: orchestrator.refuses_starts,
+            lambda: orchestrator.refusal() is not None,
             orchestrator.sent,
         )
         self.schedules = NativeSchedules(

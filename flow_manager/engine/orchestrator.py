@@ -97,11 +97,6 @@ class FlowOrchestrator:
     def may_start_attempts(self) -> bool:
         return not self._draining
 
-    @property
-    def refuses_starts(self) -> bool:
-        """Whether nothing new can be started at the moment."""
-        return self._refusal() is not None
-
     def store_was_full(self) -> None:
         self._admission.store_was_full()
 
@@ -109,7 +104,7 @@ class FlowOrchestrator:
 
     def start(self, flow: Flow, input: Mapping[str, Any], labels: Mapping[str, str], waiter: Waiter) -> None:
         """Create an execution and drive it. The waiter hears the outcome of both."""
-        refusal = self._refusal()
+        refusal = self.refusal()
         if refusal is not None:
             waiter.failed(refusal)
             return
@@ -117,7 +112,8 @@ class FlowOrchestrator:
         execution_id = str(uuid7())
         self._spawn(execution_id, self._begin(execution_id, flow, input, labels, waiter))
 
-    def _refusal(self) -> FlowManagerError | None:
+    def refusal(self) -> FlowManagerError | None:
+        """Why nothing new can be started at the moment, or None."""
         if self._draining:
             return ShuttingDown("the service is stopping and accepts nothing new")
         return self._admission.refusal(len(self._running))

@@ -82,8 +82,8 @@ class Queued(msgspec.Struct, frozen=True):
 class Firing(msgspec.Struct, frozen=True):
     """What is to be done with a schedule that is due: `seen` fences out whoever has seen an older one.
 
-    `start` is the execution for the time `nominal`; without it `outcome` is recorded for that time. The times
-    of `missed` are recorded as such. `flow_id` and `flow_version` say of which flow the execution was made."""
+    `start` is the execution for the time `nominal`; without it `outcome` is recorded for that time. The
+    times of `missed` are recorded as such. `flow_id` and `flow_version` say of which flow it was made."""
 
     seen: StoredSchedule
     at: datetime

@@ -45,6 +45,7 @@ LINK: Final = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 DOTTED_CODE: Final = re.compile(r"(?!wsgi|statements|flow_manager)[a-z_]+\.[a-z_]+")
 MADE_CODES: Final = {"signal.timeout", "approval.timeout"}
 """Codes that the program puts together from two parts."""
+PARAMETER: Final = re.compile("<(.*?)>")
 PROBLEM_CODE: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 OF_AN_INPUT: Final = {"not-plain"}
 """Codes that the engine derives from those of results, where the input of an execution has the same fault."""
@@ -246,7 +247,7 @@ def test_every_exit_code_has_its_line() -> None:
 def routes() -> set[str]:
     rules = create_app(FakeBackend(), Settings()).url_map.iter_rules()
     return {
-        f"{method} {rule.rule.replace('<text>', '{execution_id}').replace('<token>', '{token}').replace('<schedule_id>', '{schedule_id}')}"
+        f"{method} " + PARAMETER.sub(r"{\1}", rule.rule.replace("<text>", "<execution_id>"))
         for rule in rules
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final, Protocol, TypeVar, cast
 
+import msgspec
+
 from flow_manager.errors import ScheduleConflict, ScheduleUnknown
 from flow_manager.ports.scheduling import Fire, Fired, FireOutcome, Firing, Queued, StoredSchedule
 from flow_manager.ports.store import NewExecution, NewMail
