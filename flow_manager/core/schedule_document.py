@@ -26,6 +26,7 @@ from flow_manager.core.misfits import find_unknown_names, fitting
 from flow_manager.core.plain import shown
 from flow_manager.core.schedules import (
     FARTHEST,
+    UTC_ZONE,
     BadCron,
     Cron,
     Every,
@@ -164,6 +165,7 @@ def _read(value: object, schedule_id: str | None, errors: Findings) -> ScheduleD
     given = {"id": schedule_id} if schedule_id is not None else {}
     _check_fields_together(value, errors)
     _check_zone(value, errors)
+    _check_cron(value, errors)
     return fitting(ScheduleDocument, {**given, **value}, errors)
 
 
@@ -188,21 +190,27 @@ def _check_zone(value: Mapping[str, Any], errors: Findings) -> None:
         )
 
 
+def _check_cron(value: Mapping[str, Any], errors: Findings) -> None:
+    text = value.get("cron")
+    if not isinstance(text, str):
+        return
+    try:
+        Cron(text, UTC_ZONE)
+    except BadCron as error:
+        errors.add(("cron",), "bad-cron", str(error), "such as 30 2 * * 1-5: at 02:30 from Monday to Friday")
+    except NeverFires as error:
+        errors.add(("cron",), "never-fires", str(error))
+
+
 def _check_rule(document: ScheduleDocument, now: datetime, errors: Findings, is_known: bool) -> None:
     if document.every is not None and document.every < SHORTEST:
         errors.add(("every",), "out-of-range", "the shortest interval is 1s")
     if document.jitter is not None and document.jitter > LONGEST_JITTER:
         errors.add(("jitter",), "out-of-range", "the longest jitter is 1d")
-    where = next(name for name in _RULES if getattr(document, name) is not None)
-    try:
-        found = document.rule.after(now)
-    except BadCron as error:
-        errors.add((where,), "bad-cron", str(error), "such as 30 2 * * 1-5: at 02:30 from Monday to Friday")
-    except NeverFires as error:
-        errors.add((where,), "never-fires", str(error))
-    else:
-        if (found is None or found - now > FARTHEST) and not is_known:
-            errors.add((where,), "never-fires", "it has no time within the next eight years")
+    found = document.rule.after(now)
+    if (found is None or found - now > FARTHEST) and not is_known:
+        where = next(name for name in _RULES if getattr(document, name) is not None)
+        errors.add((where,), "never-fires", "it has no time within the next eight years")
 
 
 def stored_schedule(text: str) -> ScheduleDocument:
