@@ -28,7 +28,7 @@ PATIENCE: Final = 30.0
 _SHOWN: Final = ("schedule", "version", "paused", "next time", "flow")
 
 url_option = click.option(
-    "--url", default="http://127.0.0.1:8000", show_default=True, help="Where the service listens."
+    "--url", default="http://127.0.0.1:5000", show_default=True, help="Where the service listens."
 )
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 id_argument = click.argument("schedule_id", metavar="ID")

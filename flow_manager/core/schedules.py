@@ -27,10 +27,10 @@ FARTHEST: Final = timedelta(days=8 * 366)
 """How far ahead a next time is looked for: 29 February may be eight years away."""
 MOST_CANDIDATES: Final = 100_000
 """Local times that are looked at for one next time."""
-LONGESTUTC_ZONE: Final = ZoneInfo("UTC")
-
-_CRON: Final = 256
+LONGEST_CRON: Final = 256
 MOST_PREVIEWED: Final = 1_000
+
+UTC_ZONE: Final = ZoneInfo("UTC")
 
 _CRON: Final = re.compile(r"[0-9A-Za-z*,/#-]+(?:[ \t]+[0-9A-Za-z*,/#-]+){4}")
 _SECOND: Final = timedelta(seconds=1)
