@@ -113,7 +113,6 @@ class FlowOrchestrator:
         self._spawn(execution_id, self._begin(execution_id, flow, input, labels, waiter))
 
     def refusal(self) -> FlowManagerError | None:
-        """Why nothing new can be started at the moment, or None."""
         if self._draining:
             return ShuttingDown("the service is stopping and accepts nothing new")
         return self._admission.refusal(len(self._running))

@@ -19,7 +19,7 @@ def zone_data() -> str:
     `zoneinfo` looks."""
     for folder in map(Path, zoneinfo.TZPATH):
         with contextlib.suppress(OSError, UnicodeDecodeError):
-            with (folder / "tzdata.zi").open(encoding="ascii") as file:
+            with (folder / "tzdata").with_suffix(".zi").open(encoding="ascii") as file:
                 first = file.readline().strip()
             return first.removeprefix(_HEADING) if first.startswith(_HEADING) else UNKNOWN
     with contextlib.suppress(ImportError, AttributeError):

@@ -113,9 +113,9 @@ def test_a_schedule_fires_by_itself(service: Service) -> None:
     assert {each["outcome"] for each in fires} == {"started"}
     for each in fires:
         service.await_status(each["execution_id"])
-    seen = _fires(service, "ticking", 0)
+    seen = _fires(service, "ticking", 0) or []
     assert post(service, "/ticking:resume").json()["paused"] is False
-    assert seen == _fires(service, "ticking", 0)[-len(seen or []) :]
+    assert seen == (_fires(service, "ticking", 0) or [])[-len(seen) :]
     assert service.client.delete("/v1/schedules/ticking").status_code == 204
 
 

@@ -7,6 +7,7 @@ import signal
 import time
 from collections import Counter
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -84,9 +85,8 @@ def test_a_service_that_was_stopped_starts_the_latest_time_of_each(tmp_path: Pat
         time.sleep(4)
         service.process.send_signal(signal.SIGCONT)
         for number in range(30):
-            outcomes = wait_for(
-                lambda name=f"s{number}": _after_the_stop(service, name), lambda: "it did not fire"
-            )
+            look = partial(_after_the_stop, service, f"s{number}")
+            outcomes = wait_for(look, lambda: "it did not fire")
             assert outcomes.count("skipped_missed") >= 2
         assert service.violations() == []
 
