@@ -5,6 +5,7 @@
     │   ├── MalformedJson         the bytes are not the JSON that is accepted here
     │   ├── InvalidRequest        readable JSON that is not a valid request
     │   ├── InvalidFlow           readable JSON that is not a valid flow
+    │   ├── InvalidSchedule       readable JSON that is not a valid schedule
     │   └── TooLarge              over a size limit, refused before its meaning was looked at
     ├── SettingsError             a setting is unknown, unreadable or forbidden
     ├── TaskRegistrationError     a task cannot be registered, or its module not imported
@@ -17,6 +18,8 @@
     ├── ApprovalUnknown           nobody gave out this token
     ├── ApprovalOver              the question was answered already, or is out of date
     ├── NotAsked                  somebody answered who was not asked
+    ├── ScheduleUnknown           no schedule has this id
+    ├── ScheduleConflict          the schedule was changed meanwhile
     ├── Overloaded                full; the same call may succeed after `retry_after` seconds
     ├── ShuttingDown              stopping; nothing new is accepted
     └── StoreError                the store cannot do what was asked
@@ -100,6 +103,10 @@ class InvalidFlow(InvalidInput):
     code = "flow.invalid"
 
 
+class InvalidSchedule(InvalidInput):
+    code = "schedule.invalid"
+
+
 class TooLarge(InvalidInput):
     code = "input.too_large"
 
@@ -146,6 +153,14 @@ class ApprovalOver(FlowManagerError):
 
 class NotAsked(FlowManagerError):
     code = "approval.not_asked"
+
+
+class ScheduleUnknown(FlowManagerError):
+    code = "schedule.unknown"
+
+
+class ScheduleConflict(FlowManagerError):
+    code = "schedule.conflict"
 
 
 class Overloaded(FlowManagerError):

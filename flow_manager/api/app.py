@@ -15,6 +15,7 @@ from flow_manager.api.health import add_health_routes
 from flow_manager.api.problems import REQUEST_ID, answer_error
 from flow_manager.api.requests import Guard
 from flow_manager.api.room import Room
+from flow_manager.api.schedules import ScheduleRoutes
 from flow_manager.api.settings import ApiSettings
 from flow_manager.api.simulation import SimulationRoutes
 from flow_manager.api.v1 import ResourceRoutes
@@ -33,6 +34,7 @@ def create_app(backend: Backend, settings: ApiSettings) -> Flask:
     FlowRoutes(backend, settings, bodies).add_to(app)
     ResourceRoutes(backend, settings).add_to(app)
     ControlRoutes(backend, settings, bodies).add_to(app)
+    ScheduleRoutes(backend, settings, bodies).add_to(app)
     SimulationRoutes(backend, settings).add_to(app)
     add_health_routes(app, backend)
     return app

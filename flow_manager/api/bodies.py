@@ -19,7 +19,13 @@ Who = Annotated[str, Field(max_length=255, pattern=LINE)]
 Reason = Annotated[str, Field(max_length=256, pattern=LINE)]
 TaskName = Annotated[str, Field(pattern=NAME_PATTERN)]
 
-_CODES: Final = {"missing": "required", "string_too_long": "too-long"}
+_CODES: Final = {
+    "missing": "required",
+    "string_too_long": "too-long",
+    "bad-time": "bad-time",
+    "greater_than_equal": "out-of-range",
+    "less_than_equal": "out-of-range",
+}
 """The codes of the kinds of pydantic's errors; those of others are `wrong-type`,"""
 _CODES_OF_PATTERNS: Final = {LINE: "bad-text", NAME_PATTERN: "bad-name"}
 """and those of a pattern that a text does not match."""

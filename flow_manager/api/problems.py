@@ -23,10 +23,13 @@ from flow_manager.errors import (
     InvalidFlow,
     InvalidInput,
     InvalidRequest,
+    InvalidSchedule,
     MalformedJson,
     NotAsked,
     OutcomeUnknown,
     Overloaded,
+    ScheduleConflict,
+    ScheduleUnknown,
     ShuttingDown,
     SignalUnknown,
     StateForbids,
@@ -66,10 +69,12 @@ NOT_ACCEPTABLE = Kind(406, "not-acceptable", "The answers of this service are JS
 ALREADY_TERMINAL = Kind(409, "already-terminal", "The execution has ended")
 STATE_FORBIDS = Kind(409, "state-forbids", "The execution cannot do this as it stands")
 ALREADY_ANSWERED = Kind(409, "already-answered", "The question needs no answer any more")
+VERSION_MISMATCH = Kind(412, "version-mismatch", "It was changed meanwhile")
 TOO_LARGE = Kind(413, "too-large", "The request is too large")
 UNSUPPORTED_MEDIA_TYPE = Kind(415, "unsupported-media-type", "The body is not of an accepted type")
 INVALID_REQUEST = Kind(422, "invalid-request", "The request is not valid")
 INVALID_FLOW = Kind(422, "invalid-flow", "The flow definition is not valid")
+INVALID_SCHEDULE = Kind(422, "invalid-schedule", "The schedule is not valid")
 UNKNOWN_SIGNAL = Kind(422, "unknown-signal", "Nothing waits for such a signal")
 TOO_MANY_SIGNALS = Kind(429, "too-many-signals", "Too many signals wait to be taken up", retry_after=5)
 INTERNAL_ERROR = Kind(500, "internal-error", "The service failed")
@@ -85,6 +90,9 @@ KINDS: Final[Mapping[type[BaseException], Kind]] = {
     MalformedJson: MALFORMED_JSON,
     InvalidRequest: INVALID_REQUEST,
     InvalidFlow: INVALID_FLOW,
+    InvalidSchedule: INVALID_SCHEDULE,
+    ScheduleUnknown: NOT_FOUND,
+    ScheduleConflict: VERSION_MISMATCH,
     TooLarge: TOO_LARGE,
     InvalidInput: INVALID_REQUEST,
     ExecutionUnknown: NOT_FOUND,

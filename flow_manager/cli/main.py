@@ -47,6 +47,7 @@ COMMANDS: Final[Mapping[str, Place]] = MappingProxyType(
         "list": Place("flow_manager.cli.executions:list_executions", "List executions, the newest first."),
         "show": Place("flow_manager.cli.executions:show", "Show one execution and its task runs."),
         "why": Place("flow_manager.cli.executions:why", "Say why an execution is not moving."),
+        "schedule": Place("flow_manager.cli.schedule:schedule", "Start flows by the clock."),
         "doctor": Place("flow_manager.cli.executions:doctor", "Check the stored executions."),
     }
 )

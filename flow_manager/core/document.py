@@ -57,6 +57,10 @@ ErrorCode = Annotated[str, _name(ERROR_CODE)]
 ExpressionText = Annotated[str, StringConstraints(strict=True, min_length=1)]
 
 
+name_of = _name
+"""A text that matches one of the patterns above."""
+
+
 def _schema(value: object) -> object:
     if not isinstance(value, dict | bool):
         raise PydanticCustomError("wrong-type", "a schema is an object, or true or false")
@@ -94,6 +98,9 @@ _WRITTEN = ConfigDict(
     extra="ignore",
     json_schema_extra={"additionalProperties": False, "patternProperties": {"^x-": True}},
 )
+
+WRITTEN: Final = _WRITTEN
+"""How every written document is read."""
 
 
 class RetryDocument(BaseModel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -24,6 +24,7 @@ from flow_manager.core.findings import Findings
 from flow_manager.core.plain import Path, shown
 
 _MOST_MESSAGE: Final = 256
+Model = TypeVar("Model", bound=BaseModel)
 
 _OF_KIND: Final = {
     "missing": ("required", ""),
@@ -43,6 +44,7 @@ _OF_KIND: Final = {
     "order": ("order", ""),
     "wrong-type": ("wrong-type", ""),
     "bad-duration": ("bad-duration", ""),
+    "bad-time": ("bad-time", ""),
     "out-of-range": ("out-of-range", ""),
 }
 """Code and detail of each kind of error of pydantic; without a detail, its message is one."""
@@ -63,8 +65,13 @@ def find_misfits(body: dict[str, Any], errors: Findings) -> FlowDocument | None:
     """The document as its model, or None if a field is missing or wrong. Unknown fields are
     errors too, and leave no mark in the model."""
     _find_unknown_fields(body, errors)
+    return fitting(FlowDocument, body, errors)
+
+
+def fitting(model: type[Model], body: dict[str, Any], errors: Findings) -> Model | None:
+    """The value as this model, or None if a field is missing or wrong."""
     try:
-        return FlowDocument.model_validate(body)
+        return model.model_validate(body)
     except ValidationError as error:
         for each in error.errors(include_url=False):
             _add(dict(each), errors)

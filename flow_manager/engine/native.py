@@ -27,6 +27,9 @@ from flow_manager.engine.inputs import accepted_input, awaits_signals, must_be_p
 from flow_manager.engine.loop_thread import LoopThread
 from flow_manager.engine.orchestrator import FlowOrchestrator
 from flow_manager.engine.reading import ReadingBackend, TaskCatalogue
+from flow_manager.engine.scheduled_starts import ScheduledStarts
+from flow_manager.engine.scheduler import Scheduler
+from flow_manager.engine.scheduling import NativeSchedules
 from flow_manager.engine.waiters import Promise, Reply
 from flow_manager.errors import (
     ApprovalOver,
@@ -80,11 +83,27 @@ class NativeBackend(ReadingBackend):
         self._is_drained = False
         self._is_closed = False
         self._loop = LoopThread(die)
+        schedules = self.store.schedules
+        starts = ScheduledStarts(schedules, orchestrator.flows, most_input)
+        self._scheduler = Scheduler(
+            schedules,
+            orchestrator.clock,
+            starts,
+            lambda: orchestrator.refusal() is not None,
+            orchestrator.sent,
+        )
+        self.schedules = NativeSchedules(
+            schedules, orchestrator.clock, starts, self._loop, self._schedules_changed
+        )
         self._loop.complete(self._begin())
 
     async def _begin(self) -> None:
         await self.store.open(self._orchestrator.clock.now(), self._die)
-        self._orchestrator.run_loops()
+        self._orchestrator.run_loops(self._scheduler.run())
+
+    def _schedules_changed(self) -> None:
+        self._scheduler.nudge()
+        self._orchestrator.poller.nudge()
 
     # -- executing
 

@@ -106,7 +106,7 @@ class FlowOrchestrator:
 
     def start(self, flow: Flow, input: Mapping[str, Any], labels: Mapping[str, str], waiter: Waiter) -> None:
         """Create an execution and drive it. The waiter hears the outcome of both."""
-        refusal = self._refusal()
+        refusal = self.refusal()
         if refusal is not None:
             waiter.failed(refusal)
             return
@@ -114,7 +114,7 @@ class FlowOrchestrator:
         execution_id = str(uuid7())
         self._spawn(execution_id, self._begin(execution_id, flow, input, labels, waiter))
 
-    def _refusal(self) -> FlowManagerError | None:
+    def refusal(self) -> FlowManagerError | None:
         if self._draining:
             return ShuttingDown("the service is stopping and accepts nothing new")
         return self._admission.refusal(len(self._running))
@@ -173,7 +173,7 @@ class FlowOrchestrator:
 
     async def create(self, new: NewExecution) -> None:
         """Create an execution that is due. Raises `Overloaded`, `ShuttingDown` and what the store raises."""
-        refusal = self._refusal()
+        refusal = self.refusal()
         if refusal is not None:
             raise refusal
         await self.store.start(new)
@@ -287,11 +287,11 @@ class FlowOrchestrator:
 
     # -- continuing what is due
 
-    def run_loops(self) -> None:
-        """Start looking for due executions, and for stray ones."""
+    def run_loops(self, *more: Coroutine[Any, Any, None]) -> None:
+        """Start looking for due executions, and for stray ones; and `more`, which a drain ends at once."""
         loop = asyncio.get_running_loop()
-        loops = (self.poller.run(), self.rescuer.run(), self.doctor.run())
-        self._loops = [loop.create_task(each) for each in loops]
+        runs = (self.poller.run(), self.rescuer.run(), self.doctor.run(), *more)
+        self._loops = [loop.create_task(run) for run in runs]
 
     def _take_up(self, claimed: Claimed) -> None:
         self._spawn(claimed.claim.execution_id, self._resume(claimed))

@@ -19,7 +19,9 @@ from flow_manager.core.states import ExecutionStatus
 from flow_manager.core.view import View
 from flow_manager.core.why import Why, explain
 from flow_manager.engine.approvals import Approvals
+from flow_manager.engine.clock import SystemClock
 from flow_manager.engine.flows import DigestCache, StoredFlows, weight_of
+from flow_manager.engine.scheduling import ReadingSchedules
 from flow_manager.errors import ApprovalOver, StoreReadOnly
 from flow_manager.ports.backend import (
     Answer,
@@ -32,6 +34,7 @@ from flow_manager.ports.backend import (
     with_step_types,
 )
 from flow_manager.ports.control import Control
+from flow_manager.ports.scheduling import Schedules
 from flow_manager.ports.store import Reader
 
 _NOTHING_SENT: Final = "the database cannot be written, so nothing can be sent; reading works"
@@ -61,6 +64,7 @@ class ReadingBackend:
         self._flows = flows or StoredFlows()
         self._reports: DigestCache[Report] = DigestCache()
         self._reports_lock = threading.Lock()
+        self.schedules: Schedules = ReadingSchedules(reader.schedules, SystemClock())
 
     def validate(self, document: object) -> Report:
         """Reports are kept by the text of the document: a flow that is sent again and again is

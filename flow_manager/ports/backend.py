@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from flow_manager.core.attempts import format_time
 from flow_manager.core.definition import Flow
@@ -20,6 +20,9 @@ from flow_manager.core.steps import STEP_TYPES, description_of
 from flow_manager.core.view import View
 from flow_manager.core.why import Why
 from flow_manager.ports.control import Control
+
+if TYPE_CHECKING:
+    from flow_manager.ports.scheduling import Schedules
 
 DEFAULT_LISTED: Final = 50
 """Executions in a list whose length nobody asked for."""
@@ -232,6 +235,9 @@ class Backend(Protocol):
 
     def repair(self) -> Sequence[Violation]:
         """Mend what can be mended of all violations; the answer is what was. Raises what `execute` raises."""
+
+    @property
+    def schedules(self) -> Schedules: ...
 
     def close(self, grace: timedelta | None = None) -> None:
         """Drain and stop: running attempts get `grace` to end, their results are recorded, the

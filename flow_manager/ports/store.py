@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -27,6 +27,9 @@ from flow_manager.core.mail import Mail, MailKind
 from flow_manager.core.states import ExecutionStatus, Wake
 from flow_manager.core.view import View
 from flow_manager.ports.backend import ChildSummary, Summary, Violation
+
+if TYPE_CHECKING:
+    from flow_manager.ports.scheduling import ScheduleReader, ScheduleStore
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -146,6 +149,9 @@ class Reader(Protocol):
 
     def close(self) -> None: ...
 
+    @property
+    def schedules(self) -> ScheduleReader: ...
+
 
 class Store(Reader, Protocol):
     """The writing side. It belongs to the loop that opened it."""
@@ -153,6 +159,9 @@ class Store(Reader, Protocol):
     async def open(self, now: datetime, die: Callable[[BaseException], None]) -> None:
         """Make due what earlier processes had claimed, and begin to write, for the running loop.
         `die` is called, from any thread, with a fault after which the process must not go on."""
+
+    @property
+    def schedules(self) -> ScheduleStore: ...
 
     def start(self, new: NewExecution) -> Awaitable[Claim]:
         """Create an execution."""

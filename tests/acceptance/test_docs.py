@@ -25,11 +25,13 @@ from flow_manager.core.document import ConditionDocument, FlowDocument, RetryDoc
 from flow_manager.core.events import Event
 from flow_manager.core.graph import mermaid
 from flow_manager.core.parser import FlowParser
+from flow_manager.core.schedule_document import Missed, Overlap, ScheduleDocument
 from flow_manager.core.simulation.cases import Case, Expectation
 from flow_manager.core.simulation.mocks import Fault, Mock, MockError, SentSignal
 from flow_manager.core.states import ExecutionStatus, WakeReason
 from flow_manager.core.steps import STEP_TYPES
 from flow_manager.errors import FlowManagerError, Problem
+from flow_manager.ports.scheduling import FireOutcome
 from flow_manager.settings import NAMED_ELSEWHERE, SETTINGS, Settings
 from flow_manager.tasks.builtin.command_input import CommandInput
 from flow_manager.tasks.builtin.http_input import HttpInput
@@ -45,6 +47,7 @@ LINK: Final = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 DOTTED_CODE: Final = re.compile(r"(?!wsgi|statements|flow_manager)[a-z_]+\.[a-z_]+")
 MADE_CODES: Final = {"signal.timeout", "approval.timeout"}
 """Codes that the program puts together from two parts."""
+PARAMETER: Final = re.compile("<(.*?)>")
 PROBLEM_CODE: Final = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 OF_AN_INPUT: Final = {"not-plain"}
 """Codes that the engine derives from those of results, where the input of an execution has the same fault."""
@@ -246,7 +249,7 @@ def test_every_exit_code_has_its_line() -> None:
 def routes() -> set[str]:
     rules = create_app(FakeBackend(), Settings()).url_map.iter_rules()
     return {
-        f"{method} {rule.rule.replace('<text>', '{execution_id}').replace('<token>', '{token}')}"
+        f"{method} " + PARAMETER.sub(r"{\1}", rule.rule.replace("<text>", "<execution_id>"))
         for rule in rules
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
@@ -282,6 +285,28 @@ def test_every_event_has_its_line_with_its_members() -> None:
 
 def kinds_of_event() -> tuple[Any, ...]:
     return get_args(Event)
+
+
+# -- schedules
+
+
+def test_every_field_of_a_schedule_has_its_line() -> None:
+    page = Page("schedules.md")
+    fields = ScheduleDocument.model_fields
+
+    assert page.column("Document") == list(fields)
+    written = zip(page.column("Document"), page.column("Document", 2), strict=True)
+    assert [name for name, default in written if default == "required"] == [
+        name for name, field in fields.items() if field.is_required()
+    ]
+
+
+def test_every_policy_and_outcome_of_a_schedule_has_its_line() -> None:
+    page = Page("schedules.md")
+
+    assert page.column("Overlap") == list(get_args(Overlap))
+    assert page.column("Missed times") == list(get_args(Missed))
+    assert page.column("What became of a time") == list(get_args(FireOutcome))
 
 
 # -- errors

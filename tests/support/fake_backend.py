@@ -22,7 +22,9 @@ from flow_manager.core.results import TaskError
 from flow_manager.core.states import ExecutionStatus
 from flow_manager.core.view import View
 from flow_manager.core.why import Why, explain
-from flow_manager.errors import ApprovalUnknown, ExecutionUnknown, Problem, ShuttingDown
+from flow_manager.engine.clock import SystemClock
+from flow_manager.engine.scheduling import ReadingSchedules
+from flow_manager.errors import ApprovalUnknown, ExecutionUnknown, Problem, ScheduleUnknown, ShuttingDown
 from flow_manager.ports.backend import (
     Answer,
     ChildSummary,
@@ -33,6 +35,7 @@ from flow_manager.ports.backend import (
     Violation,
 )
 from flow_manager.ports.control import Control
+from flow_manager.ports.scheduling import Fire, Queued, Schedules, StoredSchedule
 
 EXECUTION = "0198c0de-0000-7000-8000-000000000001"
 START = datetime(2026, 1, 14, 10, 30, tzinfo=UTC)
@@ -116,6 +119,34 @@ class Start:
     wait: timedelta | None
 
 
+class NoSchedules:
+    """A store without schedules."""
+
+    def get(self, schedule_id: str) -> StoredSchedule:
+        raise ScheduleUnknown("no schedule has this id")
+
+    def all(self, *, after: str, limit: int) -> Sequence[StoredSchedule]:
+        return ()
+
+    def fires(self, schedule_id: str, limit: int) -> Sequence[Fire]:
+        return ()
+
+    def flow(self, flow_id: str, version: int | None) -> tuple[str, bytes] | None:
+        return None
+
+    def due(self, now: datetime, limit: int) -> Sequence[StoredSchedule]:
+        return ()
+
+    def next_at(self) -> datetime | None:
+        return None
+
+    def queued(self, limit: int) -> Sequence[Queued]:
+        return ()
+
+    def with_other_zone_data(self, zone_data: str, limit: int) -> Sequence[StoredSchedule]:
+        return ()
+
+
 @dataclass
 class FakeBackend:
     """Knows one execution, `EXECUTION`, of which `events` tell. `error`, if set, is raised by every call.
@@ -138,6 +169,7 @@ class FakeBackend:
     sent: list[tuple[str, str, Any, str]] = field(default_factory=list)
     """What was sent to the execution: kind, name or reason, payload, and by whom."""
     asked: Sequence[Question] = ()
+    schedules: Schedules = field(default_factory=lambda: ReadingSchedules(NoSchedules(), SystemClock()))
     brood: Sequence[ChildSummary] = ()
 
     def __post_init__(self) -> None:

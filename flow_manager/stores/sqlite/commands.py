@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -54,4 +54,29 @@ class Work:
     write: Callable[[apsw.Connection, Mapping[str, str]], Any]
 
 
-Command = NewExecution | Step | ClaimDue | SetAside | NewMail | ReadAgain | LookAtChildren | Work
+@dataclass(frozen=True, slots=True)
+class Doing:
+    """The inside of a transaction, for work that also starts executions or sends them something."""
+
+    connection: apsw.Connection
+    sql: Mapping[str, str]
+    start: Callable[[Sequence[NewExecution]], object]
+    send: Callable[[NewMail], object]
+
+    def run(self, name: str, bindings: Sequence[Any] = ()) -> int:
+        """Carry out a statement; the answer is how many rows it has changed."""
+        self.connection.execute(self.sql[name], tuple(bindings))
+        return self.connection.changes()
+
+    def rows(self, name: str, bindings: Sequence[Any] = ()) -> list[Any]:
+        return self.connection.execute(self.sql[name], tuple(bindings)).fetchall()
+
+
+@dataclass(frozen=True, slots=True)
+class Do:
+    """Like `Work`, with `Doing` at hand."""
+
+    write: Callable[[Doing], Any]
+
+
+Command = NewExecution | Step | ClaimDue | SetAside | NewMail | ReadAgain | LookAtChildren | Work | Do

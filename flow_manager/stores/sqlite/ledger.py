@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final
 
@@ -20,7 +20,16 @@ from flow_manager.errors import (
 )
 from flow_manager.ports.store import Claim, Claimed, NewExecution, NewMail, Step
 from flow_manager.stores.sqlite.batches import Rows, StartRows, StepRows
-from flow_manager.stores.sqlite.commands import ClaimDue, Command, LookAtChildren, ReadAgain, SetAside, Work
+from flow_manager.stores.sqlite.commands import (
+    ClaimDue,
+    Command,
+    Do,
+    Doing,
+    LookAtChildren,
+    ReadAgain,
+    SetAside,
+    Work,
+)
 from flow_manager.stores.sqlite.family import Family
 from flow_manager.stores.sqlite.mailbox import Mailbox
 from flow_manager.stores.sqlite.rows import (
@@ -52,6 +61,7 @@ class SqliteLedger:
         self._log = WriteAheadLog(connection)
         self._mailbox = Mailbox(connection, sql)
         self._family = Family(connection, sql, self._mailbox)
+        self._doing = Doing(connection, sql, self._start, self._mailbox.send)
         self._waits_for_lock = False
 
     def write(self, batch: Sequence[Command]) -> list[Any]:
@@ -140,7 +150,9 @@ class SqliteLedger:
             case NewMail() | ReadAgain():
                 return self._answer_or_refuse(command)
             case Work():
-                return self._work(command)
+                return self._work(lambda: command.write(self._db, self._sql))
+            case Do():
+                return self._work(lambda: command.write(self._doing))
             case LookAtChildren():
                 return self._family.look(
                     command.execution_id, command.run, command.attempt, command.with_ends
@@ -157,10 +169,10 @@ class SqliteLedger:
             return refusal
         return None
 
-    def _work(self, command: Work) -> Any:
+    def _work(self, write: Callable[[], Any]) -> Any:
         self._db.execute("SAVEPOINT work")
         try:
-            answer = command.write(self._db, self._sql)
+            answer = write()
         except FlowManagerError as refusal:
             self._db.execute("ROLLBACK TO work; RELEASE work")
             return refusal

@@ -27,6 +27,7 @@ from flow_manager.stores.sqlite.rows import (
     start_checksum,
     to_some_key,
 )
+from flow_manager.stores.sqlite.schedules import SqliteScheduleReader
 from flow_manager.stores.statements import load_statements
 
 Answer = TypeVar("Answer")
@@ -55,8 +56,15 @@ class SqliteReader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connections = ReadConnections(path, CONNECTIONS)
+        self.schedules = SqliteScheduleReader(self)
 
-    def _each(self, convert: Callable[..., Answer], name: str, *bindings: str | int | bytes) -> list[Answer]:
+    def rows(self, name: str, *bindings: str | int | bytes | None) -> list[tuple[Any, ...]]:
+        """The rows of a statement, as they are stored."""
+        return self._each(lambda *row: row, name, *bindings)
+
+    def _each(
+        self, convert: Callable[..., Answer], name: str, *bindings: str | int | bytes | None
+    ) -> list[Answer]:
         """What `convert` makes of each row."""
         with self._connections.lent() as connection, _damage(f"{self._path} holds values that cannot be"):
             return [convert(*row) for row in connection.execute(STATEMENTS[name], bindings)]

@@ -18,6 +18,8 @@ from flow_manager.stores.journal import Journal
 from flow_manager.stores.sqlite.commands import (
     ClaimDue,
     Command,
+    Do,
+    Doing,
     LookAtChildren,
     ReadAgain,
     SetAside,
@@ -30,6 +32,7 @@ from flow_manager.stores.sqlite.file_lock import FileLock
 from flow_manager.stores.sqlite.ledger import PRIORITIES, SqliteLedger
 from flow_manager.stores.sqlite.reader import DUE_COUNTED, STATEMENTS, SqliteReader
 from flow_manager.stores.sqlite.rows import from_micros, to_micros
+from flow_manager.stores.sqlite.schedules import SqliteSchedules
 
 Answer = TypeVar("Answer")
 
@@ -46,6 +49,7 @@ class SqliteStore(SqliteReader):
     def __init__(self, path: Path, durability: Durability = "full") -> None:
         path = path.resolve()
         super().__init__(path)
+        self.schedules: SqliteSchedules = SqliteSchedules(self, self)
         self._lock = FileLock(path)
         try:
             self._writer = open_writer(path, durability, STATEMENTS)
@@ -101,6 +105,10 @@ class SqliteStore(SqliteReader):
             return Repair(connection, sql, now).mend(violation.execution_id, violation.code)
 
         return self.work(mend)
+
+    def do(self, write: Callable[[Doing], Answer]) -> Awaitable[Answer]:
+        """The same with the means to start executions and to send them something."""
+        return self._opened.submit(Do(write), urgent=False)
 
     async def stop(self) -> None:
         await asyncio.get_running_loop().run_in_executor(None, self.close)

@@ -91,6 +91,8 @@ CREATE TABLE fires (
     PRIMARY KEY (schedule_id, nominal)
 ) WITHOUT ROWID, STRICT;
 CREATE INDEX fires_of_execution ON fires (execution_id) WHERE execution_id IS NOT NULL;
+CREATE INDEX fires_queued ON fires (schedule_id) WHERE outcome = 'queued';
+CREATE INDEX fires_by_age ON fires (at);
 
 -- What is to be told to whom, written together with what it tells of. `parked`: given up, for an operator.
 CREATE TABLE outbox (

@@ -1,0 +1,185 @@
+"""`flow-manager schedule`: what is started by the clock. Only a preview needs no service."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import click
+import httpx
+import orjson
+
+from flow_manager.cli import output
+from flow_manager.cli.exits import ExitCode
+from flow_manager.core.attempts import format_time
+from flow_manager.core.schedule_document import read_schedule
+from flow_manager.core.schedules import times_after, zone_of
+from flow_manager.core.values import read_json
+from flow_manager.engine.clock import SystemClock
+from flow_manager.errors import Problem
+from flow_manager.ports.backend import DEFAULT_LISTED, MOST_LISTED
+from flow_manager.ports.scheduling import DEFAULT_PREVIEWED, MOST_PREVIEWED
+
+PATIENCE: Final = 30.0
+"""Seconds to wait for an answer of the service."""
+_SHOWN: Final = ("schedule", "version", "paused", "next time", "flow")
+
+url_option = click.option(
+    "--url", default="http://127.0.0.1:5000", show_default=True, help="Where the service listens."
+)
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+id_argument = click.argument("schedule_id", metavar="ID")
+file_argument = click.argument(
+    "file", type=click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True, path_type=Path)
+)
+
+
+@click.group(short_help="Start flows by the clock.")
+def schedule() -> None:
+    """Start published flows by the clock: by cron with a time zone, at intervals, or once."""
+
+
+@schedule.command("list", short_help="List schedules.")
+@url_option
+@click.option(
+    "--limit",
+    type=click.IntRange(1, MOST_LISTED),
+    default=DEFAULT_LISTED,
+    show_default=True,
+    help="At most so many.",
+)
+@as_json_option
+def list_schedules(url: str, limit: int, as_json: bool) -> None:
+    """List schedules, by id."""
+    found = _ask(url, "GET", "", params={"limit": limit})["schedules"]
+    if as_json:
+        output.show_json(found)
+    else:
+        output.show_table(_SHOWN, [_row(each) for each in found], empty="no schedules")
+
+
+@schedule.command(short_help="Show a schedule and what became of its times.")
+@id_argument
+@url_option
+@as_json_option
+def show(schedule_id: str, url: str, as_json: bool) -> None:
+    """Show the schedule ID, its next times, and what became of the last ones."""
+    found = _ask(url, "GET", f"/{_part(schedule_id)}")
+    fires = _ask(url, "GET", f"/{_part(schedule_id)}/fires", params={"limit": 10})["fires"]
+    if as_json:
+        output.show_json(found | {"fires": fires})
+        return
+    _show(found)
+    columns = ("nominal_time", "outcome", "execution_id")
+    rows = [[str(each[name] or "-") for name in columns] for each in fires]
+    output.show_table(("nominal time", "outcome", "execution"), rows, empty="it has not fired yet")
+
+
+@schedule.command(short_help="Store a schedule.")
+@file_argument
+@url_option
+@click.option("--if-version", type=int, help="Only in the place of this version; 0: only if there is none.")
+@as_json_option
+def put(file: Path, url: str, if_version: int | None, as_json: bool) -> None:
+    """Store the schedule in FILE (- is standard input), in the place of the one that has its id."""
+    document = _read(file)
+    schedule_id = read_schedule(document, SystemClock().now(), is_known=True).id
+    headers = {} if if_version is None else {"If-Match": f'"{if_version}"'}
+    if if_version == 0:
+        headers = {"If-None-Match": "*"}
+    found = _ask(url, "PUT", f"/{_part(schedule_id)}", json=document, headers=headers)
+    output.show_json(found) if as_json else _show(found)
+
+
+@schedule.command(short_help="Start nothing more, until it is resumed.")
+@id_argument
+@url_option
+def pause(schedule_id: str, url: str) -> None:
+    """Start nothing more of the schedule ID, until it is resumed."""
+    _show(_ask(url, "POST", f"/{_part(schedule_id)}:pause", json={}))
+
+
+@schedule.command(short_help="Go on from now.")
+@id_argument
+@url_option
+def resume(schedule_id: str, url: str) -> None:
+    """Go on with the times of the schedule ID from now on."""
+    _show(_ask(url, "POST", f"/{_part(schedule_id)}:resume", json={}))
+
+
+@schedule.command(short_help="Start it now.")
+@id_argument
+@url_option
+def trigger(schedule_id: str, url: str) -> None:
+    """Start the flow of the schedule ID now, and print the id of the execution."""
+    output.show_text(_ask(url, "POST", f"/{_part(schedule_id)}:trigger", json={})["execution_id"])
+
+
+@schedule.command(short_help="Check a schedule and show its next times.")
+@file_argument
+@click.option(
+    "--count",
+    type=click.IntRange(1, MOST_PREVIEWED),
+    default=DEFAULT_PREVIEWED,
+    show_default=True,
+    help="So many times.",
+)
+@as_json_option
+def preview(file: Path, count: int, as_json: bool) -> None:
+    """Check the schedule in FILE (- is standard input) and show its next times. Needs no service."""
+    now = SystemClock().now()
+    document = read_schedule(_read(file), now)
+    times = times_after(document.rule, now, count)
+    if as_json:
+        output.show_json({"times": [format_time(each) for each in times]})
+        return
+    zone = zone_of(document.timezone or "UTC")
+    rows = [(output.short_time(each), each.astimezone(zone).isoformat(sep=" ")) for each in times]
+    output.show_table(("nominal time", f"in {document.timezone or 'UTC'}"), rows)
+
+
+def _read(file: Path) -> Any:
+    return read_json(sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes())
+
+
+def _part(schedule_id: str) -> str:
+    """The id as a part of an address, whatever it is."""
+    return quote(schedule_id, safe="", errors="replace")
+
+
+def _ask(url: str, method: str, path: str, **more: Any) -> dict[str, Any]:
+    """The answer of the service; what it refuses is shown, and ends the command."""
+    try:
+        answer = httpx.request(method, f"{url.rstrip('/')}/v1/schedules{path}", timeout=PATIENCE, **more)
+        body: dict[str, Any] = orjson.loads(answer.content)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        output.show_error(f"the service at {url} does not answer: {error}")
+        raise click.exceptions.Exit(ExitCode.UNAVAILABLE) from error
+    except orjson.JSONDecodeError as error:
+        output.show_error(f"what answers at {url} is not the service")
+        raise click.exceptions.Exit(ExitCode.UNAVAILABLE) from error
+    if answer.is_success:
+        return body
+    problems = [_problem(each) for each in body.get("errors", ())]
+    output.show_error(str(body.get("detail", answer.reason_phrase)), problems)
+    raise click.exceptions.Exit(ExitCode.UNAVAILABLE if answer.status_code >= 500 else ExitCode.INVALID)
+
+
+def _problem(error: Mapping[str, Any]) -> Problem:
+    where, hint = str(error.get("pointer", "#")), error.get("hint")
+    return Problem(where, str(error.get("code", "")), str(error.get("detail", "")), hint)
+
+
+def _show(found: Mapping[str, Any]) -> None:
+    facts: list[tuple[str, output.Cell]] = list(zip(_SHOWN, _row(found), strict=True))
+    facts += [("then", each) for each in found["next_times"]]
+    output.show_facts(facts)
+
+
+def _row(found: Mapping[str, Any]) -> list[str]:
+    paused = "yes" if found["paused"] else "no"
+    flow = found["schedule"]["flow_id"]
+    return [found["id"], str(found["version"]), paused, found["next_time"] or "-", flow]
