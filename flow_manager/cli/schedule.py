@@ -181,5 +181,5 @@ def _show(found: Mapping[str, Any]) -> None:
 
 def _row(found: Mapping[str, Any]) -> list[str]:
     paused = "yes" if found["paused"] else "no"
-    flow = found["schedule"]["flow_id"]
+    flow = "-" if found["schedule"] is None else found["schedule"]["flow_id"]
     return [found["id"], str(found["version"]), paused, found["next_time"] or "-", flow]

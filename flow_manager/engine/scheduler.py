@@ -17,7 +17,7 @@ import msgspec
 from flow_manager.core.attempts import format_time
 from flow_manager.core.catching_up import Occurrence, next_occurrence
 from flow_manager.core.schedule_document import ScheduleDocument, stored_schedule
-from flow_manager.core.schedules import TimeRule, jitter_of
+from flow_manager.core.schedules import jitter_of
 from flow_manager.engine.scheduled_starts import ScheduledStarts
 from flow_manager.engine.zone_data import zone_data
 from flow_manager.errors import FlowManagerError, InvalidRequest, ScheduleConflict, StoreDamaged, StoreError
@@ -102,14 +102,14 @@ class Scheduler:
     async def _fire(self, seen: StoredSchedule) -> bool:
         """Deal with one time of a schedule. False if somebody else has: nothing was changed then."""
         try:
-            document = stored_schedule(seen.document)
-            firing = await self._firing(seen, document, document.rule)
+            firing = await _elsewhere(lambda: self._firing(seen))
         except Exception as error:  # the edge of a schedule: damage has every form, and stops this one alone
             return await self._set_aside(seen, error)
         return await self._carry_out(firing, self._schedules.fire(firing))
 
-    async def _firing(self, seen: StoredSchedule, document: ScheduleDocument, rule: TimeRule) -> Firing:
-        now = self._clock.now()
+    def _firing(self, seen: StoredSchedule) -> Firing:
+        document, now = stored_schedule(seen.document), self._clock.now()
+        rule = document.rule
         late = timedelta(0) if document.jitter is None else jitter_of(seen.id, document.jitter)
         window = document.catchup_window
         found = next_occurrence(rule, document.missed, window, seen.cursor, now - late)
@@ -123,7 +123,7 @@ class Scheduler:
             log.warning("schedule %s: %d times%s were missed", seen.id, len(found.missed), more)
         if found.nominal is None:
             return firing
-        outcome, start = await self._start_of(document, found.nominal, now)
+        outcome, start = self._start_of(document, found.nominal, now)
         return msgspec.structs.replace(
             firing,
             nominal=found.nominal,
@@ -133,10 +133,10 @@ class Scheduler:
             flow_version=document.version,
         )
 
-    async def _start_of(
+    def _start_of(
         self, document: ScheduleDocument, nominal: datetime, now: datetime
     ) -> tuple[FireOutcome, NewExecution | None]:
-        flow = await _elsewhere(lambda: self._starts.flow(document))
+        flow = self._starts.flow(document)
         if flow is None:
             log.error("schedule %s: the flow %s is not there", document.id, document.flow_id)
             return "no_flow", None
@@ -147,27 +147,29 @@ class Scheduler:
             return "bad_input", None
 
     async def _start_queued(self, queued: Queued) -> bool:
-        seen = queued.schedule
         try:
-            document = stored_schedule(seen.document)
-            now = self._clock.now()
-            outcome, start = await self._start_of(document, queued.nominal, now)
+            firing = await _elsewhere(lambda: self._queued_firing(queued))
         except Exception as error:  # the edge of a schedule
-            return await self._set_aside(seen, error)
-        firing = Firing(
+            return await self._set_aside(queued.schedule, error)
+        return await self._carry_out(firing, self._schedules.start_queued(queued, firing))
+
+    def _queued_firing(self, queued: Queued) -> Firing:
+        seen, nominal = queued.schedule, queued.nominal
+        document, now = stored_schedule(seen.document), self._clock.now()
+        outcome, start = self._start_of(document, nominal, now)
+        return Firing(
             seen,
             now,
             seen.cursor,
             seen.next_at,
             document.overlap,
-            queued.nominal,
+            nominal,
             start,
             outcome,
             (),
             document.flow_id,
             document.version,
         )
-        return await self._carry_out(firing, self._schedules.start_queued(queued, firing))
 
     async def _carry_out(self, firing: Firing, writing: Awaitable[Fired]) -> bool:
         try:

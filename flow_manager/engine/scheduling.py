@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 import msgspec
+import orjson
 
 from flow_manager.core.schedule_document import ScheduleDocument, read_schedule, stored_schedule
 from flow_manager.core.schedules import jitter_of, times_after, times_between
@@ -74,11 +75,12 @@ class ReadingSchedules:
         return self._reader.fires(schedule_id, limit)
 
     def _view(self, stored: StoredSchedule) -> ScheduleView:
-        document = _read(stored)
-        times: Sequence[datetime] = ()
-        if not stored.is_paused and stored.next_at is not None:
-            times = times_after(document.rule, stored.cursor, SHOWN)
-        return ScheduleView(stored, document, times)
+        try:
+            rule, document = stored_schedule(stored.document).rule, orjson.loads(stored.document)
+        except (ValueError, LookupError):  # one that is damaged is shown among the others
+            return ScheduleView(stored, None, ())
+        is_over = stored.is_paused or stored.next_at is None
+        return ScheduleView(stored, document, [] if is_over else times_after(rule, stored.cursor, SHOWN))
 
     def put(self, schedule_id: str, document: object, seen: int | None = None) -> tuple[ScheduleView, bool]:
         raise StoreReadOnly(_READ_ONLY)

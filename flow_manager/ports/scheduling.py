@@ -10,7 +10,7 @@ What must always be true:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, Protocol
@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, Protocol
 import msgspec
 
 from flow_manager.core.attempts import format_time
-from flow_manager.core.schedule_document import Overlap, ScheduleDocument
+from flow_manager.core.schedule_document import Overlap
 from flow_manager.ports.store import NewExecution
 
 MOST_BACKFILLED: Final = 1_000
@@ -100,10 +100,11 @@ class Firing(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class ScheduleView:
-    """A schedule as users see it. `next_times` are nominal; a jitter comes on top."""
+    """A schedule as users see it. `document` is None if what is stored cannot be read. `next_times` are
+    nominal; a jitter comes on top."""
 
     schedule: StoredSchedule
-    document: ScheduleDocument
+    document: Mapping[str, Any] | None
     next_times: Sequence[datetime]
 
     def to_json(self) -> dict[str, Any]:
@@ -115,7 +116,7 @@ class ScheduleView:
             "changed_time": format_time(stored.changed_at),
             "next_time": None if stored.next_at is None else format_time(stored.next_at),
             "next_times": [format_time(each) for each in self.next_times],
-            "schedule": msgspec.json.decode(stored.document),
+            "schedule": self.document,
         }
 
 

@@ -81,6 +81,22 @@ def test_versions_keep_two_people_from_each_others_changes(service: Service) -> 
     assert service.client.delete(url, headers={"If-Match": '"2"'}).status_code == 204
 
 
+def test_a_changed_rule_counts_from_now_on_and_anything_else_leaves_the_times(service: Service) -> None:
+    put(service, "changed", jitter="1h")
+    before, described, moved = (
+        service.client.get("/v1/schedules/changed").json(),
+        put(service, "changed", jitter="1h", description="the same times").json(),
+        put(service, "changed", jitter="1h", cron="31 2 * * *").json(),
+    )
+
+    assert described["version"] == 2
+    assert described["next_time"] == before["next_time"] != before["next_times"][0]
+    late = datetime.fromisoformat(before["next_time"]) - datetime.fromisoformat(before["next_times"][0])
+    assert timedelta(0) < late < timedelta(hours=1)
+    assert datetime.fromisoformat(moved["next_time"]) - datetime.fromisoformat(moved["next_times"][0]) == late
+    assert [each[14:16] for each in moved["next_times"]] == ["31"] * 5
+
+
 @pytest.mark.parametrize(
     ("fields", "errors"),
     [

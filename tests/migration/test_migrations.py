@@ -41,6 +41,7 @@ SCHEMA: Final = [
     "index fires_by_age ON fires (at)",
     "index fires_of_execution ON fires (execution_id) WHERE execution_id IS NOT NULL",
     "index fires_queued ON fires (schedule_id) WHERE outcome = 'queued'",
+    "index fires_started ON fires (schedule_id, nominal, execution_id) WHERE execution_id IS NOT NULL",
     "index keys_of_execution ON keys (execution_id)",
     "index labels_by_value ON labels (name, value, execution_id)",
     "index outbox_due ON outbox (next_try) WHERE is_parked = 0",

@@ -46,7 +46,7 @@ class Oracle:
         while moment < end:
             local = moment.astimezone(self.zone).replace(tzinfo=None, fold=0)
             is_new = local > farthest
-            passed = any(self.matches(each) for each in between(before, local))
+            passed = local - before > MINUTE and any(self.matches(each) for each in between(before, local))
             if (passed and is_new) or (self.matches(local) and (is_new or self.is_fine)):
                 yield moment
             farthest, before, moment = max(farthest, local), local, moment + MINUTE

@@ -14,6 +14,7 @@ import pytest
 
 from flow_manager.core.events import ExecutionStarted
 from flow_manager.core.states import ExecutionStatus
+from flow_manager.engine.scheduling import ReadingSchedules
 from flow_manager.engine.zone_data import zone_data
 from flow_manager.errors import ScheduleConflict
 from flow_manager.ports.scheduling import Firing
@@ -302,6 +303,8 @@ def test_a_damaged_schedule_is_set_aside_and_stops_no_other(play: Play, tmp_path
         assert it.outcomes("bad") == ["damaged"]
         assert it.outcomes("good") == ["started", "skipped_overlap"]
         assert it.store.schedules.get("bad").next_at is None
+        listed = ReadingSchedules(it.store.schedules, it.clock).all()
+        assert [each.to_json()["id"] for each in listed] == ["bad", "good"]
 
     play(scenario)
 

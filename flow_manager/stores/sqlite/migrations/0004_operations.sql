@@ -91,6 +91,7 @@ CREATE TABLE fires (
     PRIMARY KEY (schedule_id, nominal)
 ) WITHOUT ROWID, STRICT;
 CREATE INDEX fires_of_execution ON fires (execution_id) WHERE execution_id IS NOT NULL;
+CREATE INDEX fires_started ON fires (schedule_id, nominal, execution_id) WHERE execution_id IS NOT NULL;
 CREATE INDEX fires_queued ON fires (schedule_id) WHERE outcome = 'queued';
 CREATE INDEX fires_by_age ON fires (at);
 
