@@ -10,8 +10,11 @@ from typing import NoReturn
 
 from flow_manager.api.app import create_app
 from flow_manager.api.server import ApiServer
+from flow_manager.core.definition import ENDS, Webhook
+from flow_manager.core.webhooks import Webhooks
 from flow_manager.engine.admission import EngineLimits
 from flow_manager.engine.clock import SystemClock
+from flow_manager.engine.dispatcher import Dispatcher
 from flow_manager.engine.native import NativeBackend
 from flow_manager.engine.orchestrator import FlowOrchestrator
 from flow_manager.engine.reading import ReadingBackend
@@ -19,12 +22,17 @@ from flow_manager.engine.secrets import Secrets, read_secrets
 from flow_manager.errors import StoreReadOnly
 from flow_manager.observers.hiding import hide_in_logs
 from flow_manager.observers.logs import LogObserver, set_up_logging
+from flow_manager.observers.metrics import MeasuredWorker, Metrics
 from flow_manager.ports.backend import Backend
+from flow_manager.ports.observer import Observer
 from flow_manager.ports.store import Reader
 from flow_manager.settings import Settings
 from flow_manager.stores.sqlite.reader import SqliteReader
 from flow_manager.stores.sqlite.store import SqliteStore
+from flow_manager.tasks.builtin.allow_list import AllowList
+from flow_manager.tasks.builtin.http import HttpClient
 from flow_manager.tasks.builtin.registration import BuiltinSettings, register_builtin_tasks
+from flow_manager.tasks.builtin.webhooks import HttpSender
 from flow_manager.tasks.discovery import import_task_modules
 from flow_manager.tasks.processes import ProcessPool
 from flow_manager.tasks.registry import REGISTRY, TaskRegistry
@@ -32,6 +40,8 @@ from flow_manager.tasks.worker import TaskWorker
 
 log = logging.getLogger(__name__)
 
+WEBHOOKS_SECRET = "webhooks"
+"""The secret that signs what the webhooks of the settings are told, if there is one of this name."""
 EXIT_OK = 0
 EXIT_IO_ERROR = 74
 """EX_IOERR of sysexits.h: the store failed under the service."""
@@ -73,8 +83,24 @@ def open_backend(settings: Settings) -> NativeBackend:
     secrets = Secrets(read_secrets(settings.secrets))
     if secrets.are_known:
         hide_in_logs(secrets.hidden_in_line)
-    orchestrator = FlowOrchestrator(store, worker, SystemClock(), [LogObserver()], limits, secrets)
-    return NativeBackend(orchestrator, registry, die, most_input=settings.max_result)
+    metrics = Metrics()
+    measured = MeasuredWorker(worker, metrics)
+    observers: list[Observer] = [LogObserver(), metrics]
+    orchestrator = FlowOrchestrator(store, measured, SystemClock(), observers, limits, secrets)
+    _add_webhooks(orchestrator, settings)
+    backend = NativeBackend(orchestrator, registry, die, most_input=settings.max_result)
+    metrics.watch(backend.figures)
+    backend.metrics = metrics
+    return backend
+
+
+def _add_webhooks(orchestrator: FlowOrchestrator, settings: Settings) -> None:
+    """Deliveries go out under the same guard as `http` tasks."""
+    secrets = orchestrator.secrets.values
+    signing = WEBHOOKS_SECRET if WEBHOOKS_SECRET in secrets else None
+    orchestrator.webhooks = Webhooks([Webhook(url, ENDS, signing) for url in settings.webhooks])
+    sender = HttpSender(HttpClient(AllowList.parse(settings.http_allow)))
+    orchestrator.dispatcher = Dispatcher(orchestrator.store.outbox, sender, orchestrator.clock, secrets)
 
 
 def serve(settings: Settings) -> int:

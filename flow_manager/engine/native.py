@@ -36,6 +36,7 @@ from flow_manager.errors import (
     StoreError,
 )
 from flow_manager.ports.backend import Answer, Health
+from flow_manager.ports.figures import EngineFigures
 from flow_manager.ports.store import NewMail
 
 START_PATIENCE: Final = 10.0
@@ -171,6 +172,23 @@ class NativeBackend(ReadingBackend):
         orchestrator = self._orchestrator
         status = "stopping" if orchestrator.is_draining else "full" if orchestrator.is_full else "ok"
         return Health(status, status == "ok", self._open.value(), self.store.describe_store())
+
+    def figures(self) -> EngineFigures:
+        """How the engine stands; from any thread. Raises what reading raises."""
+        orchestrator, health, backlog = self._orchestrator, self.health(), self.store.outbox.backlog()
+        dispatcher = orchestrator.dispatcher
+        return EngineFigures(
+            open=health.open_executions,
+            running=orchestrator.running,
+            waiting=orchestrator.poller.waiting,
+            store_bytes=health.store.get("bytes", 0),
+            store=self.store.figures(),
+            lateness=orchestrator.poller.lateness,
+            loop_lag=self._loop.lag,
+            deliveries={} if dispatcher is None else dispatcher.counts,
+            pending_deliveries=backlog.pending,
+            parked_deliveries=backlog.parked,
+        )
 
     # -- stopping
 

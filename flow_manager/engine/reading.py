@@ -30,6 +30,7 @@ from flow_manager.ports.backend import (
     Violation,
     with_step_types,
 )
+from flow_manager.ports.figures import MetricsPage, NoMetrics
 from flow_manager.ports.store import Reader
 
 _NOTHING_SENT: Final = "the database cannot be written, so nothing can be sent; reading works"
@@ -59,6 +60,8 @@ class ReadingBackend:
         self._flows = flows or StoredFlows()
         self._reports: DigestCache[Report] = DigestCache()
         self._reports_lock = threading.Lock()
+        self.metrics: MetricsPage = NoMetrics()
+        """Whoever joins the parts puts another one here."""
 
     def validate(self, document: object) -> Report:
         """Reports are kept by the text of the document: a flow that is sent again and again is

@@ -31,6 +31,7 @@ from flow_manager.ports.backend import (
     TaskType,
     Violation,
 )
+from flow_manager.ports.figures import MetricsPage, NoMetrics
 
 EXECUTION = "0198c0de-0000-7000-8000-000000000001"
 START = datetime(2026, 1, 14, 10, 30, tzinfo=UTC)
@@ -137,6 +138,7 @@ class FakeBackend:
     """What was sent to the execution: kind, name or reason, payload, and by whom."""
     asked: Sequence[Question] = ()
     brood: Sequence[ChildSummary] = ()
+    metrics: MetricsPage = field(default_factory=NoMetrics)
 
     def __post_init__(self) -> None:
         self.ending.set()

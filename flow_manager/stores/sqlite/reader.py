@@ -64,6 +64,7 @@ _VIOLATIONS: Final[Sequence[tuple[str, tuple[str, ...], str, str]]] = (
         "a child of it has ended, and it was not told",
     ),
     ("family_miscounted", (), "children.count", "its children were not counted as they are"),
+    ("parked_deliveries", (), "outbox.parked", "somebody was to be told of it, and a webhook was given up"),
     ("mail_for_nobody", (), "mail.leftover", "something was sent to it that nobody will take up"),
 )
 """Statement, what it is given, and how what it finds is called."""
