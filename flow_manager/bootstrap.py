@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from datetime import timedelta
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from flow_manager.api.app import create_app
 from flow_manager.api.server import ApiServer
@@ -37,6 +37,8 @@ from flow_manager.tasks.discovery import import_task_modules
 from flow_manager.tasks.processes import ProcessPool
 from flow_manager.tasks.registry import REGISTRY, TaskRegistry
 from flow_manager.tasks.worker import TaskWorker
+
+Reading = TypeVar("Reading", bound=ReadingBackend)
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +91,10 @@ def open_backend(settings: Settings) -> NativeBackend:
     orchestrator = FlowOrchestrator(store, measured, SystemClock(), observers, limits, secrets)
     _add_webhooks(orchestrator, settings)
     backend = NativeBackend(orchestrator, registry, die, most_input=settings.max_result)
+    return _measured(backend, metrics)
+
+
+def _measured(backend: Reading, metrics: Metrics) -> Reading:
     metrics.watch(backend.figures)
     backend.metrics = metrics
     return backend
@@ -128,7 +134,8 @@ def _open_as_far_as_possible(settings: Settings) -> Backend:
         if not settings.database.exists():
             raise
         log.warning("%s; serving what is stored, accepting nothing new", error)
-        return ReadingBackend(open_reader(settings), build_registry(settings))
+        backend = ReadingBackend(open_reader(settings), build_registry(settings))
+        return _measured(backend, Metrics())
 
 
 def _drain(backend: Backend, grace: timedelta) -> None:

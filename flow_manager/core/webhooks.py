@@ -15,11 +15,14 @@ import msgspec
 from flow_manager.core.attempts import format_time
 from flow_manager.core.definition import Flow, Webhook, WebhookEvent
 from flow_manager.core.events import Event
+from flow_manager.core.results import TaskError
 from flow_manager.core.states import STATUS_OF, ExecutionStatus, Wake, WakeReason
 from flow_manager.core.view import View
 
 MOST_OUTPUT: Final = 64 << 10
 """Bytes of JSON of an output beyond which it is left out: whoever wants it can ask for it."""
+MOST_MESSAGE: Final = 1_000
+"""Characters of the message of an error that is as long."""
 WAITS_FOR_SOMEBODY: Final = frozenset({WakeReason.SIGNAL, WakeReason.CODE, WakeReason.QUARANTINE})
 """What no time and no child brings about, so that somebody may want to know."""
 
@@ -86,7 +89,7 @@ def _told(view: View, last: Event, event: WebhookEvent, wake: Wake | None) -> di
         "execution_id": view.execution_id,
         "flow_id": view.flow_id,
         "status": status.value,
-        "error": None if view.error is None else view.error.to_json(),
+        "error": None if view.error is None else _error(view.error),
         "at": format_time(last.at),
         "seq": view.last_seq,
     }
@@ -99,6 +102,14 @@ def _told(view: View, last: Event, event: WebhookEvent, wake: Wake | None) -> di
         else:
             told["output_left_out"] = True
     return told
+
+
+def _error(error: TaskError) -> dict[str, Any]:
+    """Without its details if they are too long."""
+    told = error.to_json()
+    if len(_encode(told)) <= MOST_OUTPUT:
+        return told
+    return {**told, "message": error.message[:MOST_MESSAGE], "details": None}
 
 
 def _delivery(webhook: Webhook, view: View, told: dict[str, Any]) -> Delivery:

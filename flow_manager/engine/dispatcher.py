@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -43,7 +44,9 @@ GONE: Final = 410
 
 
 class Dispatcher:
-    """`secrets` are the values of secrets by name. `chance` gives random numbers in [0, 1)."""
+    """`secrets` are the values of secrets by name. `chance` gives random numbers in [0, 1). `wall` is the
+    time of the wall in seconds since 1970: receivers compare the time of a delivery with theirs, and the
+    engine's clock may be behind."""
 
     def __init__(
         self,
@@ -52,18 +55,26 @@ class Dispatcher:
         clock: Clock,
         secrets: Mapping[str, str],
         chance: Callable[[], float] = random.random,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._outbox = outbox
         self._sender = sender
         self._clock = clock
         self._secrets = secrets
         self._chance = chance
+        self._wall = wall
         self._nudged = asyncio.Event()
         self._under_way: dict[asyncio.Task[None], ClaimedDelivery] = {}
         self._seen_last = ""
         self._running: asyncio.Task[None] | None = None
+        self._stopping = False
         self.counts: Counter[str] = Counter(dict.fromkeys(("delivered", "failed", "parked"), 0))
         """What became of tries to send."""
+
+    @property
+    def under_way(self) -> int:
+        """How many deliveries are being sent."""
+        return len(self._under_way)
 
     def nudge(self) -> None:
         """Something may be due now."""
@@ -74,8 +85,8 @@ class Dispatcher:
         self._running = asyncio.get_running_loop().create_task(self.run())
 
     async def run(self) -> None:
-        """Look for ever."""
-        while True:
+        """Look until stopped."""
+        while not self._stopping:
             try:
                 has_more = await self.look()
             except FlowManagerError as error:  # the store says no; the next look may work
@@ -84,7 +95,7 @@ class Dispatcher:
             except Exception:  # the edge of the loop: without it nothing would be sent any more
                 log.exception("looking for deliveries failed, trying again")
                 has_more = False
-            if not has_more:
+            if not has_more and not self._stopping:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._nudged.wait(), LONGEST_NAP)
             self._nudged.clear()
@@ -140,7 +151,7 @@ class Dispatcher:
             secret = self._secrets.get(delivery.secret)
             if secret is None:
                 return Sent(0, f"there is no secret named {delivery.secret}", is_refused=True)
-        headers = signed_headers(delivery.delivery_id, self._clock.now(), body, secret)
+        headers = signed_headers(delivery.delivery_id, int(self._wall()), body, secret)
         return await self._sender.send(delivery.destination, headers, body)
 
     async def _settle(self, claimed: ClaimedDelivery, sent: Sent) -> None:
@@ -161,12 +172,12 @@ class Dispatcher:
 
     async def stop(self, hurry: asyncio.Event) -> None:
         """Send what is due now, for a moment, unless somebody is in a hurry; then give the rest back."""
-        if self._running is not None:
-            self._running.cancel()
-        with contextlib.suppress(TimeoutError, FlowManagerError):
-            async with asyncio.timeout(0 if hurry.is_set() else FLUSH):
-                while await self.look() or self._under_way:
-                    await asyncio.wait(list(self._under_way), return_when=asyncio.FIRST_COMPLETED)
+        self._stopping = True
+        self.nudge()
+        if self._running is not None:  # what it is just claiming must not be left behind
+            await asyncio.wait([self._running], timeout=FLUSH)
+        with contextlib.suppress(FlowManagerError):
+            await self._flush(hurry)
         left = dict(self._under_way)
         for task in left:
             task.cancel()
@@ -175,6 +186,15 @@ class Dispatcher:
         for claimed in left.values():
             with contextlib.suppress(FlowManagerError):
                 await self._outbox.give_back(claimed, self._clock.now())
+
+    async def _flush(self, hurry: asyncio.Event) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + FLUSH
+        while not hurry.is_set() and (seconds := until - loop.time()) > 0:
+            await self.look()
+            if not self._under_way:
+                return
+            await asyncio.wait(self._under_way, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
 
 
 def _name(claimed: ClaimedDelivery) -> str:

@@ -30,7 +30,7 @@ from flow_manager.ports.backend import (
     Violation,
     with_step_types,
 )
-from flow_manager.ports.figures import MetricsPage, NoMetrics
+from flow_manager.ports.figures import EngineFigures, MetricsPage, NoMetrics
 from flow_manager.ports.store import Reader
 
 _NOTHING_SENT: Final = "the database cannot be written, so nothing can be sent; reading works"
@@ -140,6 +140,11 @@ class ReadingBackend:
 
     def health(self) -> Health:
         return Health("read_only", False, self._reader.open_executions(), self._reader.describe_store())
+
+    def figures(self) -> EngineFigures:
+        """How the store stands; from any thread. Raises what reading raises."""
+        health = self.health()
+        return EngineFigures(open=health.open_executions, store_bytes=health.store.get("bytes", 0))
 
     def violations(self) -> Sequence[Violation]:
         return self._reader.violations()

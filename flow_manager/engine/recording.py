@@ -65,6 +65,8 @@ def new_execution_of(flow: Flow, view: View, plan: Plan, action: Action, webhook
 
 def with_deliveries(step: Step, flow: Flow, view: View, webhooks: Webhooks) -> Step:
     """The step, and what is told of it."""
+    if step.wake is not None and step.wake.reason is WakeReason.CLAIM:
+        return step
     deliveries = webhooks.deliveries(flow, view, step.events, step.wake)
     return msgspec.structs.replace(step, outbox=deliveries) if deliveries else step
 

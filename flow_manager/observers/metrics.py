@@ -22,13 +22,16 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from flow_manager.core.events import (
+    AttemptEnded,
     AttemptLost,
+    AttemptStarted,
     Event,
     ExecutionEnded,
     ExecutionQuarantined,
     ExecutionStarted,
     RetryScheduled,
 )
+from flow_manager.core.states import ExecutionStatus
 from flow_manager.core.view import View
 from flow_manager.errors import FlowManagerError
 from flow_manager.ports.figures import LONG_SECONDS, Distribution, EngineFigures
@@ -50,11 +53,12 @@ class Metrics(Collector):
 
     def __init__(self) -> None:
         self._started = 0
-        self._ended: dict[tuple[str, str], int] = {}
+        self._ended: dict[tuple[ExecutionStatus, str], int] = {}
         self._codes: set[str] = set()
         self._rare: dict[type, int] = dict.fromkeys(_RARE, 0)
-        self._durations: dict[str, Distribution] = {}
-        self._attempts: dict[tuple[str, str], int] = {}
+        self._types: set[str] = set()
+        self._attempts: dict[tuple[str, str], Distribution] = {}
+        """How long attempts took, by task type and outcome."""
         self._violations: Mapping[str, int] | None = None
         self._looked_at = 0.0
         self._figures: Callable[[], EngineFigures] = EngineFigures
@@ -64,6 +68,8 @@ class Metrics(Collector):
     # -- counting
 
     def recorded(self, view: View, events: Sequence[Event]) -> None:
+        if type(events[-1]) is AttemptStarted and type(events[0]) is AttemptEnded:
+            return  # most steps: an attempt has ended, the next begins, and what is in between does not count
         for event in events:
             if type(event) is ExecutionEnded:
                 self._has_ended(event)
@@ -74,21 +80,18 @@ class Metrics(Collector):
 
     def _has_ended(self, event: ExecutionEnded) -> None:
         code = "" if event.error is None else _bounded(event.error.code, self._codes)
-        ending = (event.status.value, code)
+        ending = (event.status, code)
         self._ended[ending] = self._ended.get(ending, 0) + 1
 
     def attempted(self, task_type: str, outcome: str, seconds: float) -> None:
         """A body has run for so long."""
-        durations = self._durations.get(task_type)
+        durations = self._attempts.get((task_type, outcome))
         if durations is None:
-            task_type = task_type if len(self._durations) < MOST_VALUES else OTHER
-            durations = self._durations.setdefault(task_type, Distribution(LONG_SECONDS))
+            attempt = (_bounded(task_type, self._types), outcome)
+            durations = self._attempts.setdefault(attempt, Distribution(LONG_SECONDS))
         durations.add(seconds)
-        attempt = (task_type, outcome)
-        self._attempts[attempt] = self._attempts.get(attempt, 0) + 1
 
     def set_violations(self, counts: Mapping[str, int]) -> None:
-        """What a look at the store has found by now, by code. For whoever looks now and then."""
         self._violations, self._looked_at = dict(counts), time.time()
 
     def watch(self, figures: Callable[[], EngineFigures]) -> None:
@@ -118,20 +121,23 @@ class Metrics(Collector):
         ended = _labelled(
             "executions_ended", "Executions that have ended, children included.", ["status", "error"]
         )
-        _add_all(ended, self._ended)
+        _add_all(ended, self._ended.copy())
         yield ended
         for kind, (name, sentence) in _RARE.items():
             yield _counter(name, sentence, self._rare[kind])
         attempts = _labelled("attempts", "Attempts whose body has run.", ["task_type", "outcome"])
-        _add_all(attempts, self._attempts)
+        by_type: dict[str, Distribution] = {}
+        for (task_type, outcome), distribution in sorted(self._attempts.copy().items()):
+            together = by_type.setdefault(task_type, Distribution(LONG_SECONDS))
+            attempts.add_metric([task_type, outcome], together.add_all(distribution))
         yield attempts
         durations = HistogramMetricFamily(
             PREFIX + "attempt_duration_seconds",
             "Time from asking for a body to its result, the wait for a thread or process included.",
             labels=["task_type"],
         )
-        for task_type, distribution in list(self._durations.items()):
-            _add(durations, [task_type], distribution)
+        for task_type, together in by_type.items():
+            _add(durations, [task_type], together)
         yield durations
 
     def _found(self) -> Iterator[Metric]:
@@ -209,7 +215,7 @@ def _add(family: HistogramMetricFamily, labels: Sequence[str], distribution: Dis
 
 
 def _add_all(family: CounterMetricFamily, counts: Mapping[Labels, int]) -> None:
-    for labels, count in list(counts.items()):
+    for labels, count in sorted(counts.items()):
         family.add_metric(labels, count)
 
 

@@ -7,7 +7,7 @@ is changed by one thread at a time; a reader may see the moment in between.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -21,21 +21,24 @@ SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 class Distribution:
     """How many values lie between which bounds. A value that is a bound lies below it."""
 
-    __slots__ = ("_sum", "bounds", "counts")
+    __slots__ = ("bounds", "counts", "sum")
 
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self.bounds = tuple(bounds)
-        self.counts = [0] * (len(self.bounds) + 1)
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
         """One for each bound, and one for what lies above all of them."""
-        self._sum = 0.0
+        self.sum = 0.0
 
     def add(self, value: float) -> None:
         self.counts[bisect_left(self.bounds, value)] += 1
-        self._sum += value
+        self.sum += value
 
-    @property
-    def sum(self) -> float:
-        return self._sum
+    def add_all(self, other: Distribution) -> int:
+        """Add what another one with the same bounds has counted; the answer is how much that was."""
+        counts = list(other.counts)
+        self.counts = [mine + more for mine, more in zip(self.counts, counts, strict=True)]
+        self.sum += other.sum
+        return sum(counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +75,14 @@ class MetricsPage(Protocol):
     def page(self, accept: str) -> tuple[str, bytes]:
         """The media type and the text. `accept` is the value of an Accept header."""
 
+    def set_violations(self, counts: Mapping[str, int]) -> None:
+        """What a look at the store has just found, by code. For whoever looks now and then."""
+
 
 class NoMetrics:
     """Of a backend that counts nothing."""
 
     def page(self, accept: str) -> tuple[str, bytes]:
         return "text/plain; charset=utf-8", b""
+
+    def set_violations(self, counts: Mapping[str, int]) -> None: ...

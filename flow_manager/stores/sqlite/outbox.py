@@ -44,7 +44,8 @@ class SqliteOutbox:
                 bindings = (destination, to_micros(now), limit)
                 found: Rows = connection.execute(sql["due_deliveries"], bindings).fetchall()
                 for key, seq, delivery_id, payload, secret, tries in found:
-                    delivery = Delivery(delivery_id, destination, seq, payload, secret)
+                    text = payload.decode(errors="replace")
+                    delivery = Delivery(delivery_id, destination, seq, text, secret)
                     claimed.append(ClaimedDelivery(key, delivery, tries, until))
             rows = [(to_micros(until), *_place(each)) for each in claimed]
             connection.executemany(sql["claim_delivery"], rows)

@@ -16,8 +16,9 @@ SELECT destination FROM each WHERE destination IS NOT NULL AND (
     SELECT min(o.next_try) FROM outbox o WHERE o.is_parked = 0 AND o.destination = each.destination) <= ? LIMIT ?
 
 -- name: due_deliveries
--- To one destination, the longest overdue first. A later one of an execution waits for the earlier.
-SELECT o.execution_id, o.seq, o.delivery_id, o.payload, o.secret, o.tries FROM outbox o
+-- To one destination, the longest overdue first. A later one of an execution waits for the earlier. The text
+-- comes as bytes: a damaged one must not stop the others.
+SELECT o.execution_id, o.seq, o.delivery_id, CAST(o.payload AS BLOB), o.secret, o.tries FROM outbox o
 WHERE o.is_parked = 0 AND o.destination = ?1 AND o.next_try <= ?2 AND NOT EXISTS (
     SELECT 1 FROM outbox e WHERE e.execution_id = o.execution_id AND e.destination = ?1 AND e.seq < o.seq
     AND e.is_parked = 0)
