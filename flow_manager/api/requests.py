@@ -35,7 +35,7 @@ READING: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 TEXT_PAGES: Final = frozenset({"/metrics"})
 """Pages that are no JSON,"""
-TEXTS: Final = ("text/plain", "application/openmetrics-text")
+TEXTS: Final = frozenset({"text/plain", "text/*", "application/openmetrics-text"})
 """but one of these."""
 
 _CLOSE: Final = ("Connection", "close")
@@ -96,9 +96,11 @@ def _refuse_other_origins(environ: Mapping[str, Any], host: str) -> None:
 
 @lru_cache(maxsize=256)
 def _accepts(header: str, is_text_page: bool) -> bool:
-    accept = parse_accept_header(header[:1024], MIMEAccept)
-    types = (JSON, PROBLEM_JSON, *TEXTS) if is_text_page else (JSON, PROBLEM_JSON)
-    return accept.best_match(types) is not None
+    header = header[:1024]
+    # Of a text, the parameters are left out: they say which version, and there is one for everybody.
+    if is_text_page and any(part.partition(";")[0].strip().lower() in TEXTS for part in header.split(",")):
+        return True
+    return parse_accept_header(header, MIMEAccept).best_match((JSON, PROBLEM_JSON)) is not None
 
 
 def read_body(limit: int) -> object:
