@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
@@ -151,10 +151,17 @@ class Metrics(Collector):
         yield _gauge("violations_looked_at_timestamp_seconds", sentence, self._looked_at)
 
 
-_RARE: Final[Mapping[type, tuple[str, str]]] = {
-    RetryScheduled: ("retries", "Attempts that were scheduled because one failed."),
-    AttemptLost: ("attempts_lost", "Attempts whose worker was gone before their result was stored."),
-    ExecutionQuarantined: ("executions_quarantined", "Executions whose task killed its worker too often."),
+class _Counted(NamedTuple):
+    name: str
+    sentence: str
+
+
+_RARE: Final[Mapping[type, _Counted]] = {
+    RetryScheduled: _Counted("retries", "Attempts that were scheduled because one failed."),
+    AttemptLost: _Counted("attempts_lost", "Attempts whose worker was gone before their result was stored."),
+    ExecutionQuarantined: _Counted(
+        "executions_quarantined", "Executions whose task killed its worker too often."
+    ),
 }
 
 
