@@ -17,6 +17,8 @@ from flow_manager.stores.sqlite.rows import to_micros
 
 MOST_COUNTED: Final = 100_000
 """How far deliveries are counted."""
+MOST_FREED: Final = 5_000
+"""How many of those that were on their way, and of those that were given up, a start makes due."""
 
 Rows = list[tuple[Any, ...]]
 Write = Callable[[apsw.Connection, Mapping[str, str]], Any]
@@ -85,3 +87,11 @@ class SqliteOutbox:
 
 def _place(claimed: ClaimedDelivery) -> tuple[bytes, str, int]:
     return claimed.key, claimed.delivery.destination, claimed.delivery.seq
+
+
+def free_deliveries(connection: apsw.Connection, now: datetime) -> None:
+    """Make due what nobody sends any more, and what was given up. For a start, and outside a transaction."""
+    due_at = to_micros(now)
+    with connection:
+        held: Rows = connection.execute(STATEMENTS["held_deliveries"], (due_at, MOST_FREED)).fetchall()
+        connection.executemany(STATEMENTS["free_delivery"], [(due_at, *place) for place in held])

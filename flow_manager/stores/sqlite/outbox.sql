@@ -41,9 +41,17 @@ UPDATE outbox SET next_try = ?, tries = ? WHERE execution_id = ? AND destination
 UPDATE outbox SET is_parked = 1, tries = tries + 1
 WHERE execution_id = ? AND destination = ? AND seq = ? AND next_try = ?
 
--- name: free_deliveries
--- After a start: whoever was sending is gone, and what was given up may work now.
+-- name: held_deliveries
+-- After a start: whoever was sending is gone, and what was given up may work now. Of each no more than a bound:
+-- a start must not take long. Whatever is left is free when its time has come, or with the next start.
+SELECT * FROM (SELECT execution_id, destination, seq FROM outbox WHERE is_parked = 1 LIMIT ?2)
+UNION ALL
+SELECT * FROM (SELECT execution_id, destination, seq FROM outbox WHERE is_parked = 0 AND next_try > ?1 LIMIT ?2)
+
+-- name: free_delivery
+-- It is due; one that was given up has all its tries again.
 UPDATE outbox SET next_try = ?, tries = CASE is_parked WHEN 1 THEN 0 ELSE tries END, is_parked = 0
+WHERE execution_id = ? AND destination = ? AND seq = ?
 
 -- name: count_deliveries
 -- How many wait to be sent, and how many were given up, each counted no further than a bound.

@@ -28,7 +28,7 @@ from flow_manager.stores.sqlite.connections import ReadConnection
 from flow_manager.stores.sqlite.file import Durability, named_errors, open_writer
 from flow_manager.stores.sqlite.file_lock import FileLock
 from flow_manager.stores.sqlite.ledger import PRIORITIES, SqliteLedger
-from flow_manager.stores.sqlite.outbox import SqliteOutbox
+from flow_manager.stores.sqlite.outbox import SqliteOutbox, free_deliveries
 from flow_manager.stores.sqlite.reader import DUE_COUNTED, STATEMENTS, SqliteReader
 from flow_manager.stores.sqlite.rows import from_micros, to_micros
 
@@ -61,7 +61,7 @@ class SqliteStore(SqliteReader):
     async def open(self, now: datetime, die: Callable[[BaseException], None]) -> None:
         with named_errors(self._path):
             self._writer.execute(STATEMENTS["free_claims"], (to_micros(now),))
-            self._writer.execute(STATEMENTS["free_deliveries"], (to_micros(now),))
+            free_deliveries(self._writer, now)
         self._journal = Journal(SqliteLedger(self._writer, STATEMENTS), asyncio.get_running_loop(), die)
 
     def start(self, new: NewExecution) -> Awaitable[Claim]:
