@@ -8,12 +8,15 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from flow_manager.api.app import create_app
 from flow_manager.api.server import ApiServer
+from flow_manager.core.definition import ENDS, Webhook
+from flow_manager.core.webhooks import Webhooks
 from flow_manager.engine.admission import EngineLimits
 from flow_manager.engine.clock import SystemClock
+from flow_manager.engine.dispatcher import Dispatcher
 from flow_manager.engine.doctor import Doctor
 from flow_manager.engine.native import NativeBackend
 from flow_manager.engine.orchestrator import FlowOrchestrator
@@ -22,19 +25,28 @@ from flow_manager.engine.secrets import Secrets, read_secrets
 from flow_manager.errors import StoreReadOnly
 from flow_manager.observers.hiding import hide_in_logs
 from flow_manager.observers.logs import LogObserver, set_up_logging
+from flow_manager.observers.metrics import MeasuredWorker, Metrics
 from flow_manager.ports.backend import Backend, Violation
+from flow_manager.ports.observer import Observer
 from flow_manager.ports.store import Reader
 from flow_manager.settings import Settings
 from flow_manager.stores.sqlite.reader import SqliteReader
 from flow_manager.stores.sqlite.store import SqliteStore
+from flow_manager.tasks.builtin.allow_list import AllowList
+from flow_manager.tasks.builtin.http import HttpClient
 from flow_manager.tasks.builtin.registration import BuiltinSettings, register_builtin_tasks
+from flow_manager.tasks.builtin.webhooks import HttpSender
 from flow_manager.tasks.discovery import import_task_modules
 from flow_manager.tasks.processes import ProcessPool
 from flow_manager.tasks.registry import REGISTRY, TaskRegistry
 from flow_manager.tasks.worker import TaskWorker
 
+Reading = TypeVar("Reading", bound=ReadingBackend)
+
 log = logging.getLogger(__name__)
 
+WEBHOOKS_SECRET = "webhooks"
+"""The secret that signs what the webhooks of the settings are told, if there is one of this name."""
 EXIT_OK = 0
 EXIT_IO_ERROR = 74
 """EX_IOERR of sysexits.h: the store failed under the service."""
@@ -76,8 +88,29 @@ def open_backend(settings: Settings) -> NativeBackend:
     secrets = Secrets(read_secrets(settings.secrets))
     if secrets.are_known:
         hide_in_logs(secrets.hidden_in_line)
-    orchestrator = FlowOrchestrator(store, worker, SystemClock(), [LogObserver()], limits, secrets)
-    return NativeBackend(orchestrator, registry, die, most_input=settings.max_result)
+    metrics = Metrics()
+    measured = MeasuredWorker(worker, metrics)
+    observers: list[Observer] = [LogObserver(), metrics]
+    orchestrator = FlowOrchestrator(store, measured, SystemClock(), observers, limits, secrets)
+    orchestrator.doctor.tell = metrics.set_violations
+    _add_webhooks(orchestrator, settings)
+    backend = NativeBackend(orchestrator, registry, die, most_input=settings.max_result)
+    return _measured(backend, metrics)
+
+
+def _measured(backend: Reading, metrics: Metrics) -> Reading:
+    metrics.watch(backend.figures)
+    backend.metrics = metrics
+    return backend
+
+
+def _add_webhooks(orchestrator: FlowOrchestrator, settings: Settings) -> None:
+    """Deliveries go out under the same guard as `http` tasks."""
+    secrets = orchestrator.secrets.values
+    signing = WEBHOOKS_SECRET if WEBHOOKS_SECRET in secrets else None
+    orchestrator.webhooks = Webhooks([Webhook(url, ENDS, signing) for url in settings.webhooks])
+    sender = HttpSender(HttpClient(AllowList.parse(settings.http_allow)))
+    orchestrator.dispatcher = Dispatcher(orchestrator.store.outbox, sender, orchestrator.clock, secrets)
 
 
 def repair(settings: Settings) -> Sequence[Violation]:
@@ -122,7 +155,8 @@ def _open_as_far_as_possible(settings: Settings) -> Backend:
         if not settings.database.exists():
             raise
         log.warning("%s; serving what is stored, accepting nothing new", error)
-        return ReadingBackend(open_reader(settings), build_registry(settings))
+        backend = ReadingBackend(open_reader(settings), build_registry(settings))
+        return _measured(backend, Metrics())
 
 
 def _drain(backend: Backend, grace: timedelta) -> None:

@@ -12,6 +12,7 @@ from werkzeug.routing import MapAdapter
 from flow_manager.api.brief import FlowRoutes
 from flow_manager.api.control import ControlRoutes
 from flow_manager.api.health import add_health_routes
+from flow_manager.api.metrics import add_metrics_route
 from flow_manager.api.problems import REQUEST_ID, answer_error
 from flow_manager.api.requests import Guard
 from flow_manager.api.room import Room
@@ -37,6 +38,7 @@ def create_app(backend: Backend, settings: ApiSettings) -> Flask:
     ScheduleRoutes(backend, settings, bodies).add_to(app)
     SimulationRoutes(backend, settings).add_to(app)
     add_health_routes(app, backend)
+    add_metrics_route(app, backend)
     return app
 
 

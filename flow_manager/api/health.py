@@ -18,6 +18,7 @@ LINKS = {
     "validate_flow": "POST /v1/flows:validate",
     "health": "GET /health",
     "ready": "GET /health/ready",
+    "metrics": "GET /metrics",
     "executions": "GET /v1/executions",
     "execution": "GET /v1/executions/{execution_id}",
     "history": "GET /v1/executions/{execution_id}/history",

@@ -33,6 +33,11 @@ from flow_manager.errors import Problem, TooLarge
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """Methods that change nothing and have no body."""
 
+TEXT_PAGES: Final = frozenset({"/metrics"})
+"""Pages that are no JSON,"""
+TEXTS: Final = frozenset({"text/plain", "text/*", "application/openmetrics-text"})
+"""but one of these."""
+
 _CLOSE: Final = ("Connection", "close")
 """What is left of a body that nobody read is no next request."""
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -62,7 +67,7 @@ class Guard:
                 BAD_REQUEST, "a request of this method has no body", headers=[("Connection", "close")]
             )
         accept = environ.get("HTTP_ACCEPT")
-        if accept is not None and not _accepts_json(accept):
+        if accept is not None and not _accepts(accept, environ["PATH_INFO"] in TEXT_PAGES):
             raise Refusal(NOT_ACCEPTABLE, f"the Accept header excludes {JSON} and {PROBLEM_JSON}")
 
     def _check_host(self, host: str) -> bool:
@@ -90,9 +95,12 @@ def _refuse_other_origins(environ: Mapping[str, Any], host: str) -> None:
 
 
 @lru_cache(maxsize=256)
-def _accepts_json(header: str) -> bool:
-    accept = parse_accept_header(header[:1024], MIMEAccept)
-    return accept.best_match((JSON, PROBLEM_JSON)) is not None
+def _accepts(header: str, is_text_page: bool) -> bool:
+    header = header[:1024]
+    # Of a text, the parameters are left out: they say which version, and there is one for everybody.
+    if is_text_page and any(part.partition(";")[0].strip().lower() in TEXTS for part in header.split(",")):
+        return True
+    return parse_accept_header(header, MIMEAccept).best_match((JSON, PROBLEM_JSON)) is not None
 
 
 def read_body(limit: int) -> object:

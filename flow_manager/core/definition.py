@@ -21,6 +21,8 @@ END: Final = "end"
 Outcome = Literal["success", "failure", "timeout", "unknown"]
 OnLost = Literal["retry", "unknown"]
 Jitter = Literal["full", "none"]
+WebhookEvent = Literal["completed", "failed", "cancelled", "waiting"]
+ENDS: Final[tuple[WebhookEvent, ...]] = ("completed", "failed", "cancelled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,15 @@ class Condition:
     """Its place among the conditions of the flow, as written."""
 
 
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """An address that is told of an execution. `secret` is the name of the secret that signs."""
+
+    url: str
+    events: tuple[WebhookEvent, ...] = ENDS
+    secret: str | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Flow:
     """A checked flow. `digest` is the SHA-256 of `document`, the canonical JSON text of the flow."""
@@ -92,6 +103,7 @@ class Flow:
     output: ValueMapping | None = None
     cases: Sequence[Mapping[str, Any]] = ()
     """Its golden cases, as written."""
+    webhooks: tuple[Webhook, ...] = ()
 
     @cached_property
     def compensates(self) -> bool:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from pydantic.types import StringConstraints
 from pydantic_core import PydanticCustomError
 
-from flow_manager.core.definition import Jitter, OnLost, Outcome
+from flow_manager.core.definition import ENDS, Jitter, OnLost, Outcome, WebhookEvent
 from flow_manager.core.durations import (
     ISO_PATTERN,
     LONGEST,
@@ -32,6 +32,8 @@ MOST_ATTEMPTS: Final = 100
 MOST_BACKOFF: Final = 100
 MOST_CODES: Final = 64
 MOST_CASES: Final = 1_000
+MOST_WEBHOOKS: Final = 8
+LONGEST_URL: Final = 2_048
 
 NAME: Final = r"[A-Za-z][A-Za-z0-9_.-]{0,127}"
 NAME_PATTERN: Final = re.compile(NAME)
@@ -39,8 +41,11 @@ NAME_PATTERN: Final = re.compile(NAME)
 ID: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
 LABEL: Final = r"[A-Za-z][A-Za-z0-9_.-]{0,62}"
 ERROR_CODE: Final = r"[a-z][a-z0-9_.-]{0,127}"
+SECRET: Final = r"[A-Za-z_][A-Za-z0-9_]{0,127}"
 LINE: Final = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
 """Text without control characters."""
+URL: Final = r"^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@\\\s\x00-\x20\x7f-\x9f]+([/?][^#\\\s\x00-\x20\x7f-\x9f]*)?$"
+"""Only the shape: what is called is judged when it is called."""
 TEXT: Final = r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$"
 """The same, with tabs and new lines."""
 
@@ -195,6 +200,32 @@ class ConditionDocument(BaseModel):
     )
 
 
+class WebhookDocument(BaseModel):
+    """An address that is told what becomes of an execution."""
+
+    model_config = _WRITTEN
+
+    url: Annotated[str, StringConstraints(pattern=URL, max_length=LONGEST_URL, strict=True)] = Field(
+        description="An absolute http or https URL; it is sent a POST request."
+    )
+    events: list[WebhookEvent] = Field(
+        list(ENDS), min_length=1, max_length=16, description="What it is told of. Default: every end."
+    )
+    secret: Annotated[str, _name(SECRET)] | None = Field(
+        None, description="Name of the secret that signs what is sent."
+    )
+
+
+class OnEndDocument(BaseModel):
+    """What happens when an execution ends."""
+
+    model_config = _WRITTEN
+
+    webhooks: list[WebhookDocument] = Field(
+        [], max_length=MOST_WEBHOOKS, description="Who is told, each at another address."
+    )
+
+
 class FlowDocument(BaseModel):
     """Tasks that run one after another, and the conditions that choose the next."""
 
@@ -228,6 +259,7 @@ class FlowDocument(BaseModel):
     tests: list[dict[str, Any]] = Field(
         [], max_length=MOST_CASES, description="Golden cases: simulations, and what is expected of each."
     )
+    on_end: OnEndDocument | None = Field(None, description="Who is told when an execution ends.")
 
 
 def flow_schema() -> dict[str, Any]:

@@ -14,11 +14,15 @@ from flow_manager.core.document import (
     LABEL,
     LINE,
     NAME,
+    SECRET,
     TEXT,
+    URL,
     ConditionDocument,
     FlowDocument,
+    OnEndDocument,
     RetryDocument,
     TaskDocument,
+    WebhookDocument,
 )
 from flow_manager.core.findings import Findings
 from flow_manager.core.plain import Path, shown
@@ -57,6 +61,8 @@ _OF_PATTERN: Final = {
     f"^{NAME}$": ("bad-name", f"a name has up to 128 {_WRITTEN_WITH}, and starts with a letter"),
     f"^{ID}$": ("bad-name", f"an id has up to 128 {_WRITTEN_WITH}, and starts with a letter or digit"),
     f"^{LABEL}$": ("bad-name", f"a label is called by up to 63 {_WRITTEN_WITH}, starting with a letter"),
+    URL: ("bad-url", "a URL starts with http:// or https:// and a host, and has no user, fragment or space"),
+    f"^{SECRET}$": ("bad-name", "the name of a secret has up to 128 letters, digits and '_'"),
     f"^{ERROR_CODE}$": ("bad-name", f"an error code has up to 128 {_LOWER_CASE}, and starts with a letter"),
 }
 
@@ -129,6 +135,8 @@ _FLOW_FIELDS: Final = dict(FlowDocument.model_fields)
 _TASK_FIELDS: Final = dict(TaskDocument.model_fields)
 _RETRY_FIELDS: Final = dict(RetryDocument.model_fields)
 _CONDITION_FIELDS: Final = dict(ConditionDocument.model_fields)
+_ON_END_FIELDS: Final = dict(OnEndDocument.model_fields)
+_WEBHOOK_FIELDS: Final = dict(WebhookDocument.model_fields)
 
 
 def _find_unknown_fields(body: dict[str, Any], errors: Findings) -> None:
@@ -139,6 +147,11 @@ def _find_unknown_fields(body: dict[str, Any], errors: Findings) -> None:
             find_unknown_names(task["retry"], _RETRY_FIELDS, ("tasks", index, "retry"), errors)
     for index, condition in enumerate(_items(body, "conditions")):
         find_unknown_names(condition, _CONDITION_FIELDS, ("conditions", index), errors)
+    on_end = body.get("on_end")
+    if isinstance(on_end, dict):
+        find_unknown_names(on_end, _ON_END_FIELDS, ("on_end",), errors)
+        for index, webhook in enumerate(_items(on_end, "webhooks")):
+            find_unknown_names(webhook, _WEBHOOK_FIELDS, ("on_end", "webhooks", index), errors)
 
 
 def _items(body: dict[str, Any], name: str) -> list[Any]:

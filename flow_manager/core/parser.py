@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from flow_manager.core.checks import Checks
 from flow_manager.core.compiling import Compiler, Expressions
-from flow_manager.core.definition import Condition, Flow, RetryPolicy, Task
+from flow_manager.core.definition import Condition, Flow, RetryPolicy, Task, Webhook
 from flow_manager.core.document import FlowDocument, RetryDocument, TaskDocument
 from flow_manager.core.expressions import Place
 from flow_manager.core.findings import MOST_COLLECTED, Findings
@@ -23,7 +23,7 @@ from flow_manager.core.misfits import (
     find_unknown_names,
     holds_expressions,
 )
-from flow_manager.core.plain import Path, faults_of, is_plain
+from flow_manager.core.plain import Path, faults_of, is_plain, shown
 from flow_manager.core.references import find_bad_references
 from flow_manager.core.report import Report
 from flow_manager.core.simulation.cases import find_unfit_cases
@@ -169,7 +169,21 @@ class _Reading:
             input_schema=self._compile.schema(written.input_schema, ("input_schema",)),
             output=self._compile.mapping(written.output, ("output",), Place.OUTPUT),
             cases=tuple(_copy(case) for case in written.tests),
+            webhooks=self._webhooks(),
         )
+
+    def _webhooks(self) -> tuple[Webhook, ...]:
+        webhooks: dict[str, Webhook] = {}
+        secrets = self._parser.secrets
+        for index, each in enumerate(self._written.on_end.webhooks if self._written.on_end else ()):
+            at: Path = ("on_end", "webhooks", index)
+            if each.url in webhooks:
+                self._errors.add((*at, "url"), "duplicate-name", "another webhook has this URL")
+            if each.secret is not None and secrets is not None and each.secret not in secrets:
+                detail = f"there is no secret named {shown(each.secret)}"
+                self._errors.add((*at, "secret"), "unknown-secret", detail)
+            webhooks[each.url] = Webhook(each.url, tuple(each.events), each.secret)
+        return tuple(webhooks.values())
 
     def _conditions(self) -> dict[str, tuple[Condition, ...]]:
         conditions: dict[str, tuple[Condition, ...]] = {}

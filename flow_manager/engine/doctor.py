@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from flow_manager.errors import FlowManagerError
@@ -27,10 +27,8 @@ class Doctor:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self.found: Mapping[str, int] = {}
-        """How many of each kind the last round has found."""
-        self.mended = 0
-        """How many have been mended since the start."""
+        self.tell: Callable[[Mapping[str, int]], None] = lambda _: None
+        """Told after each round how many of each kind it has found."""
 
     async def run(self) -> None:
         """Look for ever."""
@@ -47,7 +45,7 @@ class Doctor:
         """One quick round; the answer is what was mended."""
         loop = asyncio.get_running_loop()
         found = await loop.run_in_executor(None, lambda: self._store.violations(quick=True))
-        self.found = Counter(violation.code for violation in found)
+        self.tell(Counter(violation.code for violation in found))
         mended: list[Violation] = []
         await self.mend_all(found, mended)
         return mended
@@ -60,4 +58,3 @@ class Doctor:
             log.error("execution %s: %s, %s", violation.execution_id, violation.detail, what)
             if is_mended:
                 mended.append(violation)
-                self.mended += 1

@@ -31,7 +31,8 @@ from flow_manager.core.mail import Mail
 from flow_manager.core.results import TaskError
 from flow_manager.core.states import Wake, WakeReason
 from flow_manager.core.view import View
-from flow_manager.engine.recording import order_of, step_of, view_of
+from flow_manager.core.webhooks import Webhooks
+from flow_manager.engine.recording import order_of, step_of, view_of, with_deliveries
 from flow_manager.engine.secrets import Secrets
 from flow_manager.errors import MailUnread, StoreFull
 from flow_manager.ports.clock import Clock
@@ -67,6 +68,7 @@ class Surroundings(Protocol):
     worker: Worker
     clock: Clock
     secrets: Secrets
+    webhooks: Webhooks
 
     @property
     def may_start_attempts(self) -> bool: ...
@@ -224,12 +226,8 @@ class ClaimedExecution:
             self._is_attempting = False
         await self._forget_cancellations()
         if result.is_lost:
-            log.warning(
-                "execution %s lost its worker in task %s: %s",
-                self.claim.execution_id,
-                task.name,
-                result.message,
-            )
+            told = (self.claim.execution_id, task.name, result.message)
+            log.warning("execution %s lost its worker in task %s: %s", *told)
             self._loss = Loss(result.message)
             return True  # the attempt stays open, which is what a lost one looks like to a decision
         self._note(self._ended(action, result))
@@ -288,12 +286,13 @@ class ClaimedExecution:
     async def _commit(self, plan: Plan, action: Action, now: datetime) -> None:
         """Make a step durable."""
         step = step_of(self.claim, self.view, plan, action, now, self._newest_mail)
+        step = with_deliveries(step, self.flow, self.view, self._around.webhooks)
         told = await self._patiently(self._around.store.commit, step)
         self._noted = []
         if step.taken:
             self._mail = tuple(mail for mail in self._mail if mail.number not in step.taken)
         self._around.recorded(self.view, plan.events)
-        if told:
+        if told or step.outbox:
             self._around.sent(told)
 
     async def _patiently(self, ask: Callable[..., Awaitable[Answer]], *what: Any) -> Answer:

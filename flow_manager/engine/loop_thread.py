@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -31,6 +32,11 @@ class LoopThread:
         self._watchdog = Watchdog(self._loop)
         self._thread = threading.Thread(target=self._run, name="flow-manager-engine", daemon=True)
         self._thread.start()
+
+    @property
+    def lag(self) -> float:
+        """For how many seconds the loop is late."""
+        return self._watchdog.lag(time.monotonic())
 
     def call(self, function: Callable[..., None], *arguments: object) -> None:
         """Call on the loop, soon. Waking the loop costs both threads a change of hands, so only the

@@ -41,6 +41,7 @@ from flow_manager.errors import (
 )
 from flow_manager.ports.backend import Answer, Health, Violation
 from flow_manager.ports.control import Control
+from flow_manager.ports.figures import EngineFigures
 from flow_manager.ports.store import NewExecution, NewMail
 
 START_PATIENCE: Final = 10.0
@@ -212,6 +213,23 @@ class NativeBackend(ReadingBackend):
         found: list[Violation] = []
         self._loop.complete(self._orchestrator.doctor.mend_all(self.store.violations(), found))
         return found
+
+    def figures(self) -> EngineFigures:
+        """How the engine stands; from any thread. Raises what reading raises."""
+        orchestrator, health, backlog = self._orchestrator, self.health(), self.store.outbox.backlog()
+        dispatcher = orchestrator.dispatcher
+        return EngineFigures(
+            open=health.open_executions,
+            running=orchestrator.running,
+            waiting=orchestrator.poller.waiting,
+            store_bytes=health.store.get("bytes", 0),
+            store=self.store.figures(),
+            lateness=orchestrator.poller.lateness,
+            loop_lag=self._loop.lag,
+            deliveries={} if dispatcher is None else dispatcher.counts,
+            pending_deliveries=backlog.pending,
+            parked_deliveries=backlog.parked,
+        )
 
     # -- stopping
 

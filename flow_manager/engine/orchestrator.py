@@ -19,14 +19,16 @@ from flow_manager.core.definition import Flow
 from flow_manager.core.events import ExecutionStarted
 from flow_manager.core.states import FOR_AN_OPERATOR, Wake, WakeReason
 from flow_manager.core.view import View
+from flow_manager.core.webhooks import Webhooks
 from flow_manager.engine.admission import Admission, EngineLimits
 from flow_manager.engine.audience import Audience
+from flow_manager.engine.dispatcher import Dispatcher
 from flow_manager.engine.doctor import Doctor
 from flow_manager.engine.drain import Drain
 from flow_manager.engine.execution import ClaimedExecution, turn_of
 from flow_manager.engine.flows import StoredFlows
 from flow_manager.engine.poller import Poller
-from flow_manager.engine.recording import children_of, view_of, wake_of
+from flow_manager.engine.recording import new_execution_of, view_of
 from flow_manager.engine.rescuer import Rescuer
 from flow_manager.engine.secrets import Secrets
 from flow_manager.engine.waiters import Waiter, Waiters
@@ -75,6 +77,9 @@ class FlowOrchestrator:
         )
         self.rescuer = Rescuer(store, clock, self._running)
         self.doctor = Doctor(store, clock)
+        self.webhooks = Webhooks()
+        self.dispatcher: Dispatcher | None = None
+        """Sends what executions have to tell; without one it waits in the outbox."""
         self._loops: list[asyncio.Task[None]] = []
         self._doubtful: set[str] = set()
         self._draining = False
@@ -134,20 +139,8 @@ class FlowOrchestrator:
             plan.events.append(ExecutionStarted(now, flow.id, input, labels))
             view.apply(plan.events[0])
             action = self._first_action(flow, view, plan, has_place)
-            claim = await self.store.start(
-                NewExecution(
-                    execution_id,
-                    flow.id,
-                    flow.document,
-                    flow.digest,
-                    now,
-                    plan.events,
-                    wake_of(action, now),
-                    view.status,
-                    None,
-                    children_of(view, plan.children, now),
-                )
-            )
+            new = new_execution_of(flow, view, plan, action, self.webhooks)
+            claim = await self.store.start(new)
         except Exception as error:  # the edge of a start: its caller is told whatever it was
             self._note_failure(error)
             waiter.failed(error)
@@ -159,6 +152,8 @@ class FlowOrchestrator:
             self._admission.answered()
         self._admission.waiting += not has_place
         self.recorded(view, plan.events)
+        if new.outbox:
+            self.sent(())
         if waiter.started(execution_id):
             self._waiters.add(execution_id, waiter)
         await self._drive(ClaimedExecution(flow, view, claim, self), action)
@@ -195,6 +190,8 @@ class FlowOrchestrator:
         claim has just come, and its work begins in this turn of the loop."""
         asyncio.get_running_loop().call_soon(self._interrupt, cancelled)
         self.poller.nudge()
+        if self.dispatcher is not None:
+            self.dispatcher.nudge()
 
     def _interrupt(self, execution_ids: Sequence[str]) -> None:
         for execution_id in execution_ids:
@@ -292,6 +289,8 @@ class FlowOrchestrator:
         loop = asyncio.get_running_loop()
         runs = (self.poller.run(), self.rescuer.run(), self.doctor.run(), *more)
         self._loops = [loop.create_task(run) for run in runs]
+        if self.dispatcher is not None:
+            self.dispatcher.start()
 
     def _take_up(self, claimed: Claimed) -> None:
         self._spawn(claimed.claim.execution_id, self._resume(claimed))
@@ -318,4 +317,6 @@ class FlowOrchestrator:
         self._draining = True
         self.poller.stop()
         await Drain(self.clock, self._running, self._driven, self._loops).run(grace, hurry)
+        if self.dispatcher is not None:
+            await self.dispatcher.stop(hurry)
         self._waiters.all_left()

@@ -12,6 +12,7 @@ from typing import Final
 from flow_manager.engine.admission import Admission
 from flow_manager.errors import FlowManagerError
 from flow_manager.ports.clock import Clock
+from flow_manager.ports.figures import SECONDS, Distribution
 from flow_manager.ports.store import Claimed, Store
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,13 @@ class Poller:
         self._failed = failed
         self._nudged = asyncio.Event()
         self._stopping = False
+        self.lateness = Distribution(SECONDS)
+        """How long after their due time executions were claimed."""
+
+    @property
+    def waiting(self) -> int:
+        """How many executions are due and have no place."""
+        return self._admission.waiting
 
     def nudge(self) -> None:
         """Something may be due now."""
@@ -77,6 +85,8 @@ class Poller:
         free = self._admission.free_places(self._running())
         if agenda.due and free:
             for claimed in await self._store.claim_due(now, min(free, MOST_CLAIMED_AT_ONCE)):
+                if claimed.due_at is not None:
+                    self.lateness.add(max(0.0, (now - claimed.due_at).total_seconds()))
                 self._resume(claimed)
             return 0.0
         if agenda.due or agenda.next_at is None:

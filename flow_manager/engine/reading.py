@@ -34,6 +34,7 @@ from flow_manager.ports.backend import (
     with_step_types,
 )
 from flow_manager.ports.control import Control
+from flow_manager.ports.figures import EngineFigures, MetricsPage, NoMetrics
 from flow_manager.ports.scheduling import Schedules
 from flow_manager.ports.store import Reader
 
@@ -65,6 +66,8 @@ class ReadingBackend:
         self._reports: DigestCache[Report] = DigestCache()
         self._reports_lock = threading.Lock()
         self.schedules: Schedules = ReadingSchedules(reader.schedules, SystemClock())
+        self.metrics: MetricsPage = NoMetrics()
+        """Whoever joins the parts puts another one here."""
 
     def validate(self, document: object) -> Report:
         """Reports are kept by the text of the document: a flow that is sent again and again is
@@ -155,6 +158,11 @@ class ReadingBackend:
 
     def health(self) -> Health:
         return Health("read_only", False, self._reader.open_executions(), self._reader.describe_store())
+
+    def figures(self) -> EngineFigures:
+        """How the store stands; from any thread. Raises what reading raises."""
+        health = self.health()
+        return EngineFigures(open=health.open_executions, store_bytes=health.store.get("bytes", 0))
 
     def violations(self) -> Sequence[Violation]:
         return self._reader.violations()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import msgspec
 from uuid_utils import uuid7
 
 from flow_manager.core.children import ChildStart, ParentLink
@@ -16,6 +17,7 @@ from flow_manager.core.events import ExecutionStarted, decode_event
 from flow_manager.core.starting import results_to_undo
 from flow_manager.core.states import ExecutionStatus, Wake, WakeReason
 from flow_manager.core.view import View
+from flow_manager.core.webhooks import Webhooks
 from flow_manager.ports.clock import Clock
 from flow_manager.ports.store import Claim, Claimed, NewExecution, Step
 from flow_manager.ports.worker import AttemptOrder
@@ -40,6 +42,33 @@ def step_of(claim: Claim, view: View, plan: Plan, action: Action, now: datetime,
         children_of(view, plan.children, now) if plan.children else (),
         plan.to_children,
     )
+
+
+def new_execution_of(flow: Flow, view: View, plan: Plan, action: Action, webhooks: Webhooks) -> NewExecution:
+    """The start of an execution, with the plan of its first step."""
+    now = plan.events[0].at
+    wake = wake_of(action, now)
+    return NewExecution(
+        view.execution_id,
+        flow.id,
+        flow.document,
+        flow.digest,
+        now,
+        plan.events,
+        wake,
+        view.status,
+        None,
+        children_of(view, plan.children, now),
+        webhooks.deliveries(flow, view, plan.events, wake),
+    )
+
+
+def with_deliveries(step: Step, flow: Flow, view: View, webhooks: Webhooks) -> Step:
+    """The step, and what is told of it."""
+    if step.wake is not None and step.wake.reason is WakeReason.CLAIM:
+        return step
+    deliveries = webhooks.deliveries(flow, view, step.events, step.wake)
+    return msgspec.structs.replace(step, outbox=deliveries) if deliveries else step
 
 
 def order_of(flow: Flow, view: View, action: RunAttempt, clock: Clock) -> AttemptOrder:

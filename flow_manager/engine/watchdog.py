@@ -26,6 +26,7 @@ class Watchdog:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._beaten_at = time.monotonic()
+        self._late = 0.0
         self._loop_thread = 0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="flow-manager-watchdog", daemon=True)
@@ -39,8 +40,14 @@ class Watchdog:
     def stop(self) -> None:
         self._stopping.set()
 
+    def lag(self, now: float) -> float:
+        """For how many seconds the loop has been late, at the last sign of life or since then."""
+        return max(self._late, now - self._beaten_at - BEAT)
+
     def _beat(self) -> None:
-        self._beaten_at = time.monotonic()
+        now = time.monotonic()
+        self._late = max(0.0, now - self._beaten_at - BEAT)
+        self._beaten_at = now
         if not self._stopping.is_set():
             self._loop.call_later(BEAT, self._beat)
 

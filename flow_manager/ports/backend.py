@@ -20,6 +20,7 @@ from flow_manager.core.steps import STEP_TYPES, description_of
 from flow_manager.core.view import View
 from flow_manager.core.why import Why
 from flow_manager.ports.control import Control
+from flow_manager.ports.figures import MetricsPage
 
 if TYPE_CHECKING:
     from flow_manager.ports.scheduling import Schedules
@@ -156,6 +157,9 @@ class Violation:
 
 
 class Backend(Protocol):
+    metrics: MetricsPage
+    """What it counts, for `/metrics`."""
+
     def validate(self, document: object) -> Report:
         """Check a parsed JSON document (wrapped in `flow` or bare) against the format, the
         graph rules and the registered tasks. Never raises for a bad document."""

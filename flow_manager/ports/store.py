@@ -26,7 +26,10 @@ from flow_manager.core.events import Event
 from flow_manager.core.mail import Mail, MailKind
 from flow_manager.core.states import ExecutionStatus, Wake
 from flow_manager.core.view import View
+from flow_manager.core.webhooks import Delivery
 from flow_manager.ports.backend import ChildSummary, Summary, Violation
+from flow_manager.ports.figures import StoreFigures
+from flow_manager.ports.webhooks import Outbox
 
 if TYPE_CHECKING:
     from flow_manager.ports.scheduling import ScheduleReader, ScheduleStore
@@ -42,7 +45,8 @@ class Claim(msgspec.Struct, frozen=True):
 
 class NewExecution(msgspec.Struct, frozen=True):
     """An execution to be created with its first events. With a wake of reason `claim` it belongs
-    to its creator at once, under epoch 1. `children` begin together with it."""
+    to its creator at once, under epoch 1. `children` begin together with it, and
+    what is told of it goes into the `outbox`."""
 
     execution_id: str
     flow_id: str
@@ -54,6 +58,7 @@ class NewExecution(msgspec.Struct, frozen=True):
     status: ExecutionStatus
     parent: ParentLink | None = None
     children: Sequence[NewExecution] = ()
+    outbox: Sequence[Delivery] = ()
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -62,7 +67,7 @@ class Step(msgspec.Struct, frozen=True):
     `at` is the time of the step. No wake means that the execution has ended, with `status`; `parent`
     then hears of it. Mail after number `mail` is not known to the writer: an execution to which some
     was sent is due at once instead of parking, and does not end. `taken` are the numbers of the mail
-    that these events have taken up.
+    that these events have taken up. `outbox` is what is told of the step.
     """
 
     claim: Claim
@@ -76,6 +81,7 @@ class Step(msgspec.Struct, frozen=True):
     parent: ParentLink | None = None
     children: Sequence[NewExecution] = ()
     to_children: Sequence[ToChildren] = ()
+    outbox: Sequence[Delivery] = ()
 
 
 class NewMail(msgspec.Struct, frozen=True):
@@ -104,6 +110,8 @@ class Claimed(msgspec.Struct, frozen=True):
     history: Sequence[bytes]
     mail: Sequence[Mail] = ()
     newest_mail: int = 0
+    due_at: datetime | None = None
+    """Since when it was due, if it was claimed because it was."""
 
 
 class Agenda(msgspec.Struct, frozen=True):
@@ -155,6 +163,12 @@ class Reader(Protocol):
 
 class Store(Reader, Protocol):
     """The writing side. It belongs to the loop that opened it."""
+
+    outbox: Outbox
+    """What steps and starts have put into it."""
+
+    def figures(self) -> StoreFigures:
+        """What it has counted; from any thread."""
 
     async def open(self, now: datetime, die: Callable[[BaseException], None]) -> None:
         """Make due what earlier processes had claimed, and begin to write, for the running loop.

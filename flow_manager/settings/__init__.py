@@ -20,6 +20,7 @@ from flow_manager.errors import SettingsError
 from flow_manager.settings.setting import KIB, MIB, Kind, Setting
 from flow_manager.tasks.builtin.allow_list import AllowList
 from flow_manager.tasks.builtin.programs import parse_programs
+from flow_manager.tasks.builtin.url import parse_urls
 from flow_manager.tasks.builtin.variables import parse_variables
 
 __all__ = ["NAMED_ELSEWHERE", "PREFIX", "SETTINGS", "Kind", "Setting", "Settings"]
@@ -96,6 +97,10 @@ class Settings:
         metadata=_about_list(
             "Internal hosts, addresses and networks that http tasks may call, joined by ','.", AllowList.parse
         ),
+    )
+    webhooks: tuple[str, ...] = field(
+        default=(),
+        metadata=_about_list("URLs that are told how each execution ended, joined by ','.", parse_urls),
     )
     commands: tuple[str, ...] = field(
         default=(),

@@ -22,6 +22,7 @@ from flow_manager.errors import (
     StoreFull,
     StoreLocked,
 )
+from flow_manager.ports.figures import SECONDS, SIZES, Distribution
 
 MOST_PER_BATCH: Final = 256
 """Commands per transaction: beyond this a sync is shared by enough of them (measured: no gain past 128)."""
@@ -88,6 +89,10 @@ class Journal(Generic[Command]):
         """How many commands have been written,"""
         self.transactions = 0
         """and in how many transactions."""
+        self.sizes = Distribution(SIZES)
+        """How many commands transactions had,"""
+        self.seconds = Distribution(SECONDS)
+        """and how long they took, the sync included."""
         self._wake = _Signal()
         self._asleep = False
         self._last_size = 0
@@ -150,8 +155,7 @@ class Journal(Generic[Command]):
         now = time.monotonic()
         if now - began > SLOW_WRITE:
             self._here_from = now + PAUSE * (now - began)
-        self.written += 1
-        self.transactions += 1
+        self._count(1, now - began)
         return True
 
     def _tell_here(self, queued: _Queued[Command]) -> None:
@@ -191,10 +195,10 @@ class Journal(Generic[Command]):
     def _turn(self) -> bool:
         self._batch = batch = self._take()
         if batch:
+            began = time.monotonic()
             self._write(batch)
             self._last_size = len(batch)
-            self.written += len(batch)
-            self.transactions += 1
+            self._count(len(batch), time.monotonic() - began)
             self._loop.call_soon_threadsafe(_settle, batch)
             return True
         if self._refusal is not None:
@@ -204,6 +208,12 @@ class Journal(Generic[Command]):
             self._wake.wait()
         self._asleep = False
         return True
+
+    def _count(self, commands: int, seconds: float) -> None:
+        self.written += commands
+        self.transactions += 1
+        self.sizes.add(commands)
+        self.seconds.add(seconds)
 
     def _take(self) -> list[_Queued[Command]]:
         batch: list[_Queued[Command]] = []

@@ -44,7 +44,8 @@ SCHEMA: Final = [
     "index fires_started ON fires (schedule_id, nominal, execution_id) WHERE execution_id IS NOT NULL",
     "index keys_of_execution ON keys (execution_id)",
     "index labels_by_value ON labels (name, value, execution_id)",
-    "index outbox_due ON outbox (next_try) WHERE is_parked = 0",
+    "index outbox_due ON outbox (destination, next_try) WHERE is_parked = 0",
+    "index outbox_parked ON outbox (execution_id) WHERE is_parked = 1",
     "index schedules_due ON schedules (next_at) WHERE is_paused = 0 AND next_at IS NOT NULL",
     "index slots_of_execution ON slots (execution_id)",
     "index versions_by_digest ON versions (digest)",
@@ -75,9 +76,10 @@ SCHEMA: Final = [
     "table mail (execution_id BLOB NOT NULL, number INTEGER NOT NULL, sent_at INTEGER NOT NULL, kind TEXT "
     "NOT NULL, name TEXT NOT NULL, payload TEXT NOT NULL, sender TEXT NOT NULL, PRIMARY KEY "
     "(execution_id, number)) WITHOUT ROWID, STRICT",
-    "table outbox (execution_id BLOB NOT NULL, destination TEXT NOT NULL, seq INTEGER NOT NULL, payload "
-    "TEXT NOT NULL, next_try INTEGER NOT NULL, tries INTEGER NOT NULL, is_parked INTEGER NOT NULL, "
-    "PRIMARY KEY (execution_id, destination, seq)) WITHOUT ROWID, STRICT",
+    "table outbox (execution_id BLOB NOT NULL, destination TEXT NOT NULL, seq INTEGER NOT NULL, "
+    "delivery_id TEXT NOT NULL, payload TEXT NOT NULL, secret TEXT, next_try INTEGER NOT NULL, tries "
+    "INTEGER NOT NULL, is_parked INTEGER NOT NULL, PRIMARY KEY (execution_id, destination, seq)) WITHOUT "
+    "ROWID, STRICT",
     "table properties (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID, STRICT",
     "table rates (flow_id TEXT PRIMARY KEY, free_at INTEGER NOT NULL) WITHOUT ROWID, STRICT",
     "table schedules (id TEXT PRIMARY KEY, version INTEGER NOT NULL, document TEXT NOT NULL, is_paused "

@@ -35,6 +35,7 @@ from flow_manager.ports.backend import (
     Violation,
 )
 from flow_manager.ports.control import Control
+from flow_manager.ports.figures import MetricsPage, NoMetrics
 from flow_manager.ports.scheduling import Fire, Queued, Schedules, StoredSchedule
 
 EXECUTION = "0198c0de-0000-7000-8000-000000000001"
@@ -171,6 +172,7 @@ class FakeBackend:
     asked: Sequence[Question] = ()
     schedules: Schedules = field(default_factory=lambda: ReadingSchedules(NoSchedules(), SystemClock()))
     brood: Sequence[ChildSummary] = ()
+    metrics: MetricsPage = field(default_factory=NoMetrics)
 
     def __post_init__(self) -> None:
         self.ending.set()

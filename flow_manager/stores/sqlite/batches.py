@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from flow_manager.core.events import Event, ExecutionEnded, ExecutionStarted
 from flow_manager.core.states import ExecutionStatus, WakeReason
+from flow_manager.core.webhooks import Delivery
 from flow_manager.ports.store import Claim, NewExecution, Step
 from flow_manager.stores.sqlite.rows import (
     end_checksum,
@@ -30,6 +32,7 @@ class StartRows:
         self.wakes: Rows = []
         self.history: Rows = []
         self.labels: Rows = []
+        self.outbox: Rows = []
         self._tally: Counter[str] = Counter()
         for new in starts:
             self._add(new)
@@ -54,6 +57,8 @@ class StartRows:
         if isinstance(first, ExecutionStarted) and first.labels:
             self.labels += [(key, to_text(name), to_text(value)) for name, value in first.labels.items()]
         self.history.append(history_row(key, 1, new.events))
+        if new.outbox:
+            self.outbox += _outbox_rows(key, new.outbox, new.events[-1].at)
 
 
 class StepRows:
@@ -67,6 +72,7 @@ class StepRows:
         self._tally: Counter[str] = Counter()
         self.history: Rows = []
         self.taken: list[tuple[bytes, int]] = []
+        self.outbox: Rows = []
         for step in steps:
             self._add(step)
         self.tallies: Rows = list(self._tally.items())
@@ -93,6 +99,17 @@ class StepRows:
         if step.events:
             self.history.append(history_row(key, last_seq + 1, step.events))
         self.taken += [(key, number) for number in step.taken]
+        if step.outbox:
+            self.outbox += _outbox_rows(key, step.outbox, step.at)
+
+
+def _outbox_rows(key: bytes, deliveries: Sequence[Delivery], at: datetime) -> Rows:
+    """They are due at once."""
+    due_at = to_micros(at)
+    return [
+        (key, each.destination, each.seq, each.delivery_id, each.payload, each.secret, due_at)
+        for each in deliveries
+    ]
 
 
 def _error_of(last: Event) -> str | None:

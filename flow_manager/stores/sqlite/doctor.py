@@ -81,6 +81,12 @@ CHECKS: Final = (
     ),
     Check("family_miscounted", "children.count", "its children were not counted as they are", True),
     Check(
+        "parked_deliveries",
+        "outbox.parked",
+        "somebody was to be told of it, and a webhook was given up",
+        False,
+    ),
+    Check(
         "mail_for_nobody",
         "mail.leftover",
         "something was sent to it that nobody will take up",
@@ -192,6 +198,11 @@ class Repair:
             family.ended(ParentLink(from_key(key), run, attempt, place, 1), last)
         return self.due(key)
 
+    def tell_again(self, key: bytes) -> bool:
+        """Whoever could not be told is tried again, from the beginning."""
+        self._run("unpark_deliveries", to_micros(self._now), key)
+        return True
+
     def drop_mail(self, key: bytes) -> bool:
         self._run("drop_mail", key)
         return True
@@ -210,4 +221,5 @@ _MENDING: Final[Mapping[str, Callable[[Repair, bytes], bool]]] = {
     "children.untold": Repair.tell,
     "children.count": Repair.recount,
     "mail.leftover": Repair.drop_mail,
+    "outbox.parked": Repair.tell_again,
 }

@@ -110,3 +110,7 @@ WHERE parent = ?
 -- The children that ended, or are gone, and whose end their parent was not told.
 SELECT c.run, c.attempt, c.place, c.child FROM children c
 WHERE c.parent = ? AND c.status IS NULL AND NOT EXISTS (SELECT 1 FROM wakes w WHERE w.execution_id = c.child)
+
+-- name: unpark_deliveries
+-- What was given up is tried again, from the beginning.
+UPDATE outbox SET is_parked = 0, tries = 0, next_try = ? WHERE execution_id = ? AND is_parked = 1

@@ -36,6 +36,7 @@ from flow_manager.stores.sqlite.rows import (
     UNREADABLE,
     events_of_rows,
     from_key,
+    from_micros,
     to_micros,
     to_text,
 )
@@ -190,6 +191,7 @@ class SqliteLedger:
         self._all("add_wake", rows.wakes)
         self._all("add_events", rows.history)
         self._all("add_label", rows.labels)
+        self._all("add_delivery", rows.outbox)
         self._all("count_ended", rows.tallies)
         self._begin_children(starts)
         for new in starts:
@@ -221,6 +223,7 @@ class SqliteLedger:
         self._all("count_ended", rows.tallies)
         self._all("add_events", rows.history)
         self._mailbox.taken(rows.taken)
+        self._all("add_delivery", rows.outbox)
         self._begin_children(steps)
         for step in steps:
             if step.wake is None:
@@ -250,12 +253,13 @@ class SqliteLedger:
             left = command.limit - len(due)
             if left:
                 due += self._db.execute(self._sql["due_wakes"], (priority, now, left)).fetchall()
-        self._all("claim_wake", [(now, key) for key, _, _, _ in due])
+        self._all("claim_wake", [(now, row[0]) for row in due])
         definitions: dict[bytes, bytes] = {}
-        return [
-            self._claimed(Claim(from_key(key), key, epoch + 1), last_seq, newest, definitions)
-            for key, epoch, last_seq, newest in due
-        ]
+        claimed = []
+        for key, epoch, last_seq, newest, due_at in due:
+            each = self._claimed(Claim(from_key(key), key, epoch + 1), last_seq, newest, definitions)
+            claimed.append(msgspec.structs.replace(each, due_at=from_micros(due_at)))
+        return claimed
 
     def _read_again(self, claim: Claim) -> Claimed:
         found = self._db.execute(self._sql["last_of_claim"], (claim.key, claim.epoch)).fetchone()

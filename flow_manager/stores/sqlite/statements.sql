@@ -176,7 +176,7 @@ UPDATE wakes SET reason = ?, due_at = ?, detail = ? WHERE execution_id = ? AND e
 
 -- name: due_wakes
 -- Of one priority, the longest overdue first.
-SELECT execution_id, epoch, last_seq, mail FROM wakes
+SELECT execution_id, epoch, last_seq, mail, due_at FROM wakes
 WHERE reason IN ('due', 'signal', 'children') AND priority = ? AND due_at <= ? ORDER BY due_at LIMIT ?
 
 -- name: claim_wake

@@ -13,7 +13,9 @@ import apsw
 from flow_manager.core.children import Children
 from flow_manager.core.states import Wake
 from flow_manager.ports.backend import Violation
+from flow_manager.ports.figures import StoreFigures
 from flow_manager.ports.store import Agenda, Claim, Claimed, NewExecution, NewMail, Step
+from flow_manager.ports.webhooks import Outbox
 from flow_manager.stores.journal import Journal
 from flow_manager.stores.sqlite.commands import (
     ClaimDue,
@@ -30,6 +32,7 @@ from flow_manager.stores.sqlite.doctor import Repair
 from flow_manager.stores.sqlite.file import Durability, named_errors, open_writer
 from flow_manager.stores.sqlite.file_lock import FileLock
 from flow_manager.stores.sqlite.ledger import PRIORITIES, SqliteLedger
+from flow_manager.stores.sqlite.outbox import SqliteOutbox, free_deliveries
 from flow_manager.stores.sqlite.reader import DUE_COUNTED, STATEMENTS, SqliteReader
 from flow_manager.stores.sqlite.rows import from_micros, to_micros
 from flow_manager.stores.sqlite.schedules import SqliteSchedules
@@ -57,11 +60,14 @@ class SqliteStore(SqliteReader):
             self._lock.release()
             raise
         self._agenda = ReadConnection(path)
+        self._deliveries = SqliteOutbox(path, self.work)
+        self.outbox: Outbox = self._deliveries
         self._journal: Journal[Command] | None = None
 
     async def open(self, now: datetime, die: Callable[[BaseException], None]) -> None:
         with named_errors(self._path):
             self._writer.execute(STATEMENTS["free_claims"], (to_micros(now),))
+            free_deliveries(self._writer, now)
         self._journal = Journal(SqliteLedger(self._writer, STATEMENTS), asyncio.get_running_loop(), die)
 
     def start(self, new: NewExecution) -> Awaitable[Claim]:
@@ -122,6 +128,13 @@ class SqliteStore(SqliteReader):
         """End the reading; `stop` does it, and ends the writing too."""
         super().close()
         self._agenda.close()
+        self._deliveries.close()
+
+    def figures(self) -> StoreFigures:
+        journal = self._journal
+        if journal is None:
+            return StoreFigures()
+        return StoreFigures(journal.backlog, journal.sizes, journal.seconds)
 
     @property
     def commands_per_transaction(self) -> float:

@@ -85,6 +85,19 @@ class HttpClient:
             answer = await read_start(head, body)
         raise answer.unexpected(datetime.now(UTC))
 
+    async def status_of(self, call: HttpInput, idempotency_key: str) -> int:
+        """Make the call; the status of its answer, whatever it is. Raises `AttemptFailed`."""
+        seconds = call.read_timeout.total_seconds()
+        request, connect_seconds = request_of(call, idempotency_key), call.connect_timeout.total_seconds()
+        try:
+            async with (
+                asyncio.timeout(seconds),
+                self._of_this_loop().open(request, MOST_BESIDE_BODY, connect_seconds) as (head, body),
+            ):
+                return (await read_start(head, body)).status
+        except TimeoutError:
+            raise AttemptFailed("http.timeout", f"there was no answer within {seconds:g} s") from None
+
     def _of_this_loop(self) -> Connections:
         loop = asyncio.get_running_loop()
         connections = self._connections.get(loop)

@@ -86,6 +86,17 @@ def parse_url(text: str) -> Url:
     return Url(scheme, host, port, path, quote(query, safe=_KEPT_IN_QUERY))
 
 
+def parse_urls(texts: Iterable[str]) -> list[Url]:
+    """The parts of each. Raises `ValueError`, saying what is wrong with which."""
+    urls = []
+    for number, text in enumerate(texts, 1):
+        try:
+            urls.append(parse_url(text))
+        except ValueError as error:
+            raise ValueError(f"URLs joined by ','; of number {number}: {error}") from None
+    return urls
+
+
 def _authority(text: str, default_port: int) -> tuple[str, int]:
     if "@" in text:
         raise ValueError("a URL has no user and password before its host: use an Authorization header")

@@ -95,15 +95,19 @@ CREATE INDEX fires_started ON fires (schedule_id, nominal, execution_id) WHERE e
 CREATE INDEX fires_queued ON fires (schedule_id) WHERE outcome = 'queued';
 CREATE INDEX fires_by_age ON fires (at);
 
--- What is to be told to whom, written together with what it tells of. `parked`: given up, for an operator.
+-- What is to be told to whom, written together with what it tells of. `secret` is the name of the one that signs.
+-- Until `next_try` nobody else may send it. Parked: given up, for an operator.
 CREATE TABLE outbox (
     execution_id BLOB NOT NULL,
     destination  TEXT NOT NULL,
     seq          INTEGER NOT NULL,
+    delivery_id  TEXT NOT NULL,
     payload      TEXT NOT NULL,
+    secret       TEXT,
     next_try     INTEGER NOT NULL,
     tries        INTEGER NOT NULL,
     is_parked    INTEGER NOT NULL,
     PRIMARY KEY (execution_id, destination, seq)
 ) WITHOUT ROWID, STRICT;
-CREATE INDEX outbox_due ON outbox (next_try) WHERE is_parked = 0;
+CREATE INDEX outbox_due ON outbox (destination, next_try) WHERE is_parked = 0;
+CREATE INDEX outbox_parked ON outbox (execution_id) WHERE is_parked = 1;
