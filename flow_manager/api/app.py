@@ -12,6 +12,7 @@ from werkzeug.routing import MapAdapter
 from flow_manager.api.brief import FlowRoutes
 from flow_manager.api.control import ControlRoutes
 from flow_manager.api.health import add_health_routes
+from flow_manager.api.openapi import DocumentRoutes
 from flow_manager.api.problems import REQUEST_ID, answer_error
 from flow_manager.api.requests import Guard
 from flow_manager.api.room import Room
@@ -35,6 +36,7 @@ def create_app(backend: Backend, settings: ApiSettings) -> Flask:
     ControlRoutes(backend, settings, bodies).add_to(app)
     SimulationRoutes(backend, settings).add_to(app)
     add_health_routes(app, backend)
+    DocumentRoutes().add_to(app)
     return app
 
 

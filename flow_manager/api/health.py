@@ -32,6 +32,8 @@ LINKS = {
     "tasks": "GET /v1/tasks",
     "schema": "GET /v1/schema/flow",
     "doctor": "GET /v1/doctor",
+    "openapi": "GET /openapi.json",
+    "docs": "GET /docs",
 }
 
 

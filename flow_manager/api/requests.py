@@ -33,6 +33,9 @@ from flow_manager.errors import Problem, TooLarge
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """Methods that change nothing and have no body."""
 
+OTHER_TYPES: Final[Mapping[str, str]] = {"/docs": "text/html"}
+"""What is answered at paths where it is not JSON."""
+
 _CLOSE: Final = ("Connection", "close")
 """What is left of a body that nobody read is no next request."""
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -62,8 +65,9 @@ class Guard:
                 BAD_REQUEST, "a request of this method has no body", headers=[("Connection", "close")]
             )
         accept = environ.get("HTTP_ACCEPT")
-        if accept is not None and not _accepts_json(accept):
-            raise Refusal(NOT_ACCEPTABLE, f"the Accept header excludes {JSON} and {PROBLEM_JSON}")
+        if accept is not None and not _accepts(accept, OTHER_TYPES.get(environ["PATH_INFO"], JSON)):
+            answers = OTHER_TYPES.get(environ["PATH_INFO"], JSON)
+            raise Refusal(NOT_ACCEPTABLE, f"the Accept header excludes {answers} and {PROBLEM_JSON}")
 
     def _check_host(self, host: str) -> bool:
         match = _HOST.fullmatch(host)
@@ -90,9 +94,9 @@ def _refuse_other_origins(environ: Mapping[str, Any], host: str) -> None:
 
 
 @lru_cache(maxsize=256)
-def _accepts_json(header: str) -> bool:
+def _accepts(header: str, content_type: str) -> bool:
     accept = parse_accept_header(header[:1024], MIMEAccept)
-    return accept.best_match((JSON, PROBLEM_JSON)) is not None
+    return accept.best_match((content_type, PROBLEM_JSON)) is not None
 
 
 def read_body(limit: int) -> object:
