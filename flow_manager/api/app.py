@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Flask, Request, Response, request
 from flask.sessions import NullSession, SessionInterface
-from werkzeug.routing import MapAdapter
+from werkzeug.routing import BaseConverter, MapAdapter
 
 from flow_manager.api.brief import FlowRoutes
 from flow_manager.api.control import ControlRoutes
@@ -27,6 +27,7 @@ def create_app(backend: Backend, settings: ApiSettings) -> Flask:
     app = _Api(__name__, static_folder=None)
     # Else Flask redirects addresses with two slashes, with a page of HTML.
     app.url_map.merge_slashes = False
+    app.url_map.converters["default"] = _Name
     app.before_request(Guard(settings).check)
     app.after_request(_name_request)
     app.register_error_handler(Exception, answer_error)
@@ -43,6 +44,14 @@ def create_app(backend: Backend, settings: ApiSettings) -> Flask:
 def _name_request(response: Response) -> Response:
     response.headers.add("X-Request-Id", request.environ[REQUEST_ID])
     return response
+
+
+class _Name(BaseConverter):
+    """A variable part of a path ends before a colon, behind which stands what is to be done. Else `GET` of
+    such a path would ask for something that is called so."""
+
+    regex = "[^/:]+"
+    part_isolating = True
 
 
 class _NoSessions(SessionInterface):

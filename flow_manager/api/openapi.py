@@ -23,6 +23,7 @@ from flow_manager.api.problems import PROBLEM_JSON, Kind
 from flow_manager.api.requests import read_parameters
 from flow_manager.api.schema_words import members_of, words_of
 from flow_manager.api.schemas import Components, problem_schema
+from flow_manager.core.answers import Execution
 
 HTML: Final = "text/html"
 
@@ -49,7 +50,10 @@ def openapi(operations: Sequence[Operation] = OPERATIONS) -> dict[str, Any]:
     components = Components(answer for answer in answers if isinstance(answer, type))
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, components)
+        written = _operation(operation, components)
+        if "{execution_id}" not in operation.path:
+            _link(operation, written, operations)
+        paths.setdefault(operation.path, {})[operation.method.lower()] = written
     return {
         "openapi": "3.1.0",
         "info": {
@@ -76,7 +80,7 @@ def _operation(operation: Operation, components: Components) -> dict[str, Any]:
     if operation.all_parameters:
         written["parameters"] = [parameter.to_json() for parameter in operation.all_parameters]
     if operation.body is not None:
-        content: dict[str, Any] = {"schema": components.of_body(operation.body.of)}
+        content: dict[str, Any] = {"schema": components.of_body(operation.body.schema())}
         if operation.body.example is not None:
             content["example"] = operation.body.example
         written["requestBody"] = {"required": True, "content": {JSON: content}}
@@ -85,6 +89,19 @@ def _operation(operation: Operation, components: Components) -> dict[str, Any]:
         **{str(status): _problem(kinds) for status, kinds in operation.all_problems.items()},
     }
     return written
+
+
+def _link(operation: Operation, written: dict[str, Any], operations: Sequence[Operation]) -> None:
+    """Where an execution is answered, tell what can be done with it."""
+    links = {
+        each.name: {"operationId": each.name, "parameters": {"execution_id": "$response.body#/execution_id"}}
+        for each in operations
+        if [parameter.name for parameter in each.all_parameters if parameter.place == "path"]
+        == ["execution_id"]
+    }
+    for status, answer in operation.answers.items():
+        if answer.of is Execution:
+            written["responses"][str(status)]["links"] = links
 
 
 def _answer(answer: Answer, components: Components) -> dict[str, Any]:

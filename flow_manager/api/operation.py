@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pydantic import BaseModel
-
 from flow_manager.api.answers import JSON
 from flow_manager.api.problems import (
     BAD_HOST,
@@ -64,9 +62,10 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The body of a request: a model that validates it, or whatever makes a JSON Schema of its own."""
+    """The body of a request. `schema` makes its JSON Schema, which has a `title`: the `model_json_schema`
+    of the model that validates it, say."""
 
-    of: type[BaseModel] | Callable[[], dict[str, Any]]
+    schema: Callable[[], dict[str, Any]]
     example: Any = None
 
 

@@ -87,7 +87,9 @@ OPERATIONS: Final = (
         name="cancel",
         summary="Ask an execution to end.",
         area="executions",
-        body=Body(Cancellation, {"reason": "the customer called it off", "by": "ada@example.com"}),
+        body=Body(
+            Cancellation.model_json_schema, {"reason": "the customer called it off", "by": "ada@example.com"}
+        ),
         answers=_SENT,
         problems=[NOT_FOUND, ALREADY_TERMINAL, *WRITING],
     ),
@@ -97,7 +99,7 @@ OPERATIONS: Final = (
         name="signal",
         summary="Send a signal to an execution.",
         area="executions",
-        body=Body(Signal, {"name": "paid", "payload": {"amount": 12}}),
+        body=Body(Signal.model_json_schema, {"name": "paid", "payload": {"amount": 12}}),
         answers=_SENT,
         problems=[NOT_FOUND, ALREADY_TERMINAL, UNKNOWN_SIGNAL, TOO_MANY_SIGNALS, *WRITING],
     ),
@@ -116,7 +118,7 @@ OPERATIONS: Final = (
         name="answer",
         summary="Answer the question, once.",
         area="executions",
-        body=Body(Reply, {"approved": True, "by": "ada@example.com"}),
+        body=Body(Reply.model_json_schema, {"approved": True, "by": "ada@example.com"}),
         answers=_SENT,
         problems=[NOT_FOUND, NOT_ASKED, ALREADY_ANSWERED, ALREADY_TERMINAL, TOO_MANY_SIGNALS, *WRITING],
     ),

@@ -25,7 +25,7 @@ EXAMPLE: Final[dict[str, Any]] = {
         "start_task": "greet",
         "tasks": [{"name": "greet", "type": "transform", "input": {"text": "Hello, ${input.name}"}}],
         "conditions": [],
-        "output": "${tasks.greet.data.text}",
+        "output": "${results.greet.data.text}",
     },
     "input": {"name": "Ada"},
 }

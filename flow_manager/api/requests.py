@@ -10,6 +10,7 @@ from typing import Any, Final
 import uuid_utils
 from flask import request
 from werkzeug.datastructures import MIMEAccept
+from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.http import parse_accept_header
 
 from flow_manager.api.answers import JSON
@@ -18,11 +19,13 @@ from flow_manager.api.problems import (
     BAD_REQUEST,
     CROSS_ORIGIN,
     INVALID_REQUEST,
+    METHOD_NOT_ALLOWED,
     NOT_ACCEPTABLE,
     PROBLEM_JSON,
     REQUEST_ID,
     UNSUPPORTED_MEDIA_TYPE,
     Refusal,
+    allowed_by,
 )
 from flow_manager.api.settings import ApiSettings
 from flow_manager.core.addresses import is_loopback
@@ -30,7 +33,7 @@ from flow_manager.core.problems import nearest
 from flow_manager.core.values import read_json
 from flow_manager.errors import Problem, TooLarge
 
-READING: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing and have no body."""
 
 OTHER_TYPES: Final[Mapping[str, str]] = {"/docs": "text/html"}
@@ -61,9 +64,7 @@ class Guard:
         if environ["REQUEST_METHOD"] not in READING:
             _refuse_other_origins(environ, host)
         elif environ.get("CONTENT_LENGTH", "0") not in ("", "0") or "HTTP_TRANSFER_ENCODING" in environ:
-            raise Refusal(
-                BAD_REQUEST, "a request of this method has no body", headers=[("Connection", "close")]
-            )
+            raise _needless_body(request.routing_exception)
         accept = environ.get("HTTP_ACCEPT")
         if accept is not None and not _accepts(accept, OTHER_TYPES.get(environ["PATH_INFO"], JSON)):
             answers = OTHER_TYPES.get(environ["PATH_INFO"], JSON)
@@ -75,6 +76,13 @@ class Guard:
             return False
         name = match[1].lower().strip("[]")
         return self._any_name or name == self._own_name or is_loopback(name)
+
+
+def _needless_body(unrouted: Exception | None) -> Refusal:
+    if isinstance(unrouted, MethodNotAllowed):
+        allowed = allowed_by(unrouted)
+        return Refusal(METHOD_NOT_ALLOWED, f"allowed here: {allowed}", headers=[("Allow", allowed), _CLOSE])
+    return Refusal(BAD_REQUEST, "a request of this method has no body", headers=[_CLOSE])
 
 
 def _request_id(given: str | None) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
-from pydantic import BaseModel
 
 from flow_manager.api.problems import Kind
 from flow_manager.core.answers import History, ProblemDetails
@@ -35,9 +34,8 @@ class Components:
         """The schema of an answer: a reference, if it is a type."""
         return dict(self._answers[answer] if isinstance(answer, type) else answer)
 
-    def of_body(self, body: type[BaseModel] | Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def of_body(self, schema: dict[str, Any]) -> dict[str, Any]:
         """A reference to the schema of a body; the schemas that it is made of stand beside it."""
-        schema = body.model_json_schema() if isinstance(body, type) else body()
         schema.pop("$schema", None)
         definitions = {**schema.pop("$defs", {}), schema["title"]: schema}
         for name, definition in definitions.items():

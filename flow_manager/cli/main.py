@@ -46,6 +46,8 @@ COMMANDS: Final[Mapping[str, Place]] = MappingProxyType(
         "tasks": Place("flow_manager.cli.tasks:tasks", "List the registered task types."),
         "list": Place("flow_manager.cli.executions:list_executions", "List executions, the newest first."),
         "show": Place("flow_manager.cli.executions:show", "Show one execution and its task runs."),
+        "cancel": Place("flow_manager.cli.sending:cancel", "Ask an execution to end."),
+        "signal": Place("flow_manager.cli.sending:signal", "Send a signal to an execution."),
         "doctor": Place("flow_manager.cli.executions:doctor", "Check the stored executions."),
     }
 )

@@ -191,6 +191,18 @@ class Route(msgspec.Struct, frozen=True):
     has_loop: bool
 
 
+class FlowVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """A version of a published flow. The client fills in `tag`, which stands in a header."""
+
+    id: str
+    version: int
+    name: str = ""
+    digest: str = ""
+    published_at: Moment | None = None
+    by: str = ""
+    tag: str = ""
+
+
 class Validity(msgspec.Struct, frozen=True, kw_only=True):
     """What there is to say of a valid flow."""
 
