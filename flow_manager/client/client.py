@@ -52,11 +52,19 @@ class Client:
     `timeout` is how long an answer may take, in seconds, beyond a wait that is asked for. What can safely
     be sent again is sent up to `tries` times. All methods raise `ServiceUnreachable`, and what the service
     refuses as the error of `flow_manager.errors` that it is; its cause is then the `ProblemError` with all
-    that the service said. As a context it is closed at the end.
+    that the service said. `transport` is how httpx gets there, if not by itself. As a context it is closed
+    at the end.
     """
 
-    def __init__(self, url: str = DEFAULT_URL, *, timeout: float = 30.0, tries: int = 5) -> None:
-        self._connection = Connection(url, timeout=timeout, tries=tries)
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        timeout: float = 30.0,
+        tries: int = 5,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._connection = Connection(url, timeout=timeout, tries=tries, transport=transport)
 
     def close(self) -> None:
         """Close the connections."""

@@ -55,6 +55,7 @@ class Connection:
         *,
         timeout: float,
         tries: int,
+        transport: httpx.BaseTransport | None = None,
         pause: Callable[[float], None] = time.sleep,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -66,7 +67,7 @@ class Connection:
         self._tries = tries
         self._pause = pause
         self._chance = chance
-        self._http = httpx.Client(base_url=url, headers={"Accept": "application/json"})
+        self._http = httpx.Client(base_url=url, headers={"Accept": "application/json"}, transport=transport)
 
     def close(self) -> None:
         self._http.close()

@@ -12,7 +12,6 @@ from flow_manager.core.answers import InputProblem, ProblemDetails
 from flow_manager.errors import (
     ApprovalOver,
     ExecutionOver,
-    ExecutionUnknown,
     FlowManagerError,
     InvalidFlow,
     InvalidInput,
@@ -39,7 +38,6 @@ ERRORS: Final[Mapping[str, type[FlowManagerError]]] = {
     "invalid-request": InvalidRequest,
     "invalid-flow": InvalidFlow,
     "too-large": TooLarge,
-    "not-found": ExecutionUnknown,
     "already-terminal": ExecutionOver,
     "unknown-signal": SignalUnknown,
     "too-many-signals": TooMuchMail,
