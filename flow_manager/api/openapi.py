@@ -155,9 +155,13 @@ class DocumentRoutes:
     @cached_property
     def _page(self) -> tuple[str, str]:
         """The page, and the hash of its style sheet."""
-        style = render_template("docs.css")
+        style = render_template("openapi-page.css")
         text = render_template(
-            "docs.html", document=openapi(), members_of=members_of, words_of=words_of, written=_written
+            "openapi-page.html",
+            document=openapi(),
+            members_of=members_of,
+            words_of=words_of,
+            written=_written,
         )
         return text, "sha256-" + b64encode(sha256(style.encode()).digest()).decode()
 

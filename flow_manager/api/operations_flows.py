@@ -14,8 +14,9 @@ from flow_manager.api.problems import (
     STOPPING,
 )
 from flow_manager.api.simulation import Against
-from flow_manager.core.answers import Execution, Simulated, Tested, Validity, WhatIfAnswer
+from flow_manager.core.answers import Execution
 from flow_manager.core.document import flow_schema
+from flow_manager.core.flow_answers import Simulated, Tested, Validity, WhatIfAnswer
 from flow_manager.core.simulation.mocks import Simulation
 
 EXAMPLE: Final[dict[str, Any]] = {

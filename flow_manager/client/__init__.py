@@ -4,16 +4,18 @@ from flow_manager.client.client import Client
 from flow_manager.core.answers import (
     Accepted,
     Child,
-    ComparisonSummary,
     Diagnosis,
     Execution,
     ExecutionLine,
-    FlowVersion,
     HistoryEntry,
     OpenQuestion,
     ServiceHealth,
-    Simulated,
     TaskTypeLine,
+)
+from flow_manager.core.flow_answers import (
+    ComparisonSummary,
+    FlowVersion,
+    Simulated,
     Tested,
     Validity,
     WhatIfAnswer,

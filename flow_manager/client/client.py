@@ -23,18 +23,14 @@ from flow_manager.core.answers import (
     Execution,
     ExecutionLine,
     ExecutionList,
-    FlowVersion,
     History,
     OpenQuestion,
     ServiceHealth,
-    Simulated,
     TaskTypeLine,
     TaskTypeList,
-    Tested,
-    Validity,
-    WhatIfAnswer,
 )
 from flow_manager.core.events import Event
+from flow_manager.core.flow_answers import FlowVersion, Simulated, Tested, Validity, WhatIfAnswer
 from flow_manager.errors import ApprovalUnknown, ExecutionUnknown, FlowManagerError
 
 DEFAULT_URL: Final = "http://127.0.0.1:5000"
@@ -158,7 +154,7 @@ class Client:
     # -- sending something
 
     def cancel(self, execution_id: str, reason: str = "", *, by: str = "") -> Accepted:
-        """Ask an execution to end. May be sent again."""
+        """Ask an execution to end. Sent again after a lost answer, it may find that the execution is over."""
         return self._tell(execution_id, "cancel", {"reason": reason, "by": by}, is_repeatable=True)
 
     def signal(self, execution_id: str, name: str, payload: Any = None, *, by: str = "") -> Accepted:

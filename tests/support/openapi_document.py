@@ -7,15 +7,16 @@ from typing import Any
 
 import msgspec
 
-from flow_manager.core import answers
+from flow_manager.core import answers, flow_answers
 
 
 def closed(document: dict[str, Any]) -> dict[str, Any]:
     """The same document, in which types of answers have no further members."""
     strict = deepcopy(document)
     schemas = strict["components"]["schemas"]
-    for name, kind in vars(answers).items():
-        is_ours = isinstance(kind, type) and kind.__module__ == answers.__name__
-        if is_ours and issubclass(kind, msgspec.Struct) and name in schemas and name != "ProblemDetails":
-            schemas[name]["additionalProperties"] = False
+    for module in (answers, flow_answers):
+        for name, kind in vars(module).items():
+            is_ours = isinstance(kind, type) and kind.__module__ == module.__name__
+            if is_ours and issubclass(kind, msgspec.Struct) and name in schemas and name != "ProblemDetails":
+                schemas[name]["additionalProperties"] = False
     return strict

@@ -185,7 +185,13 @@ class Service:
         self.looks += 1
         status = "completed" if self.looks >= 3 else "running"
         times = {"start_time": "2026-01-14T10:30:00.000000Z", "end_time": None}
-        body = {"execution_id": EXECUTION, "flow_id": "f", "status": status, "execution_history": [], **times}
+        body: dict[str, Any] = {
+            "execution_id": EXECUTION,
+            "flow_id": "f",
+            "status": status,
+            "execution_history": [],
+            **times,
+        }
         return httpx.Response(200, json={**body, "from_the_future": True})
 
 
