@@ -87,7 +87,11 @@ def _kind(schema: Mapping[str, Any]) -> Iterator[Word]:
 
 def _plain_kind(schema: Mapping[str, Any]) -> Iterator[Word]:
     kind = schema.get("type", "anything")
-    if isinstance(kind, list):
+    if "type" not in schema and isinstance(schema.get("properties"), Mapping):
+        for name, each in schema["properties"].items():
+            yield Word(f"{name}: ")
+            yield from words_of(each)
+    elif isinstance(kind, list):
         yield Word(" or ".join(kind))
     elif kind == "array":
         yield Word("list of ")

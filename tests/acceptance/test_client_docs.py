@@ -6,14 +6,11 @@ import inspect
 import re
 from typing import Any, Final
 
-import pytest
-
 from flow_manager import client as package
 from flow_manager.api.operations import OPERATIONS
 from flow_manager.client import Client
 from flow_manager.client.connection import LONGEST_PAUSE, MOST_RETRY_AFTER
 from tests.acceptance.test_docs import Page, rows_of
-from tests.support.service import ROOT, Service
 
 PAGE: Final = Page("client.md")
 NOT_SERVED_YET: Final = {"start", "publish"}
@@ -75,52 +72,3 @@ def test_the_bounds_of_what_is_sent_again_are_told() -> None:
 
     assert f"up to {MOST_RETRY_AFTER} s" in text
     assert f"{LONGEST_PAUSE:g} s at most" in text
-
-
-@pytest.fixture
-def programs() -> list[str]:
-    text = (ROOT / "docs" / "howto" / "use-the-python-client.md").read_text(encoding="utf-8")
-    return re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-
-
-def test_the_programs_of_the_guide_do_what_it_says(
-    programs: list[str], tmp_path: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
-    first, later, sending, failing, mocked = programs
-    with Service(tmp_path) as service:
-        url = str(service.client.base_url).rstrip("/")
-        names: dict[str, Any] = {}
-        exec(first.replace("http://127.0.0.1:5000", url), names)
-        assert capsys.readouterr().out == "completed Hello, Ada\n"
-        with Client(url) as client:
-            names["client"] = client
-            exec(later, names)
-            assert names["execution"].output == "Hello, Ada"
-            assert "ExecutionEnded" in capsys.readouterr().out
-            asking = {
-                "id": "asking",
-                "name": "Asking",
-                "start_task": "ask",
-                "tasks": [
-                    {"name": "ask", "type": "approval", "input": {"question": "Shall we?"}},
-                    {"name": "hear", "type": "signal", "input": {"name": "paid"}},
-                    {"name": "rest", "type": "wait", "input": {"for": "1h"}},
-                ],
-                "conditions": [
-                    {"name": "asked", "source_task": "ask", "target_task_success": "hear"},
-                    {"name": "heard", "source_task": "hear", "target_task_success": "rest"},
-                ],
-            }
-            names["execution_id"] = client.execute(asking, wait=0).execution_id
-            service.await_status(names["execution_id"], "waiting")
-            exec(sending, names)
-            ended = client.wait(names["execution_id"], timeout=20)
-            assert (ended.status, ended.error and ended.error.message) == (
-                "cancelled",
-                "the customer called it off",
-            )
-            names["flow"] = {**names["FLOW"], "start_task": "great"}
-            exec(failing, names)
-            assert "#/start_task" in capsys.readouterr().out
-        exec(mocked, names)
-        assert service.violations() == []

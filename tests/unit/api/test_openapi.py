@@ -209,6 +209,7 @@ def test_the_page_is_refused_to_whoever_takes_json_alone(client: FlaskClient) ->
         ({"enum": ["a", "b"]}, "a, b"),
         ({"enum": list(range(20))}, "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, ..."),
         ({"const": 1}, "1"),
+        ({"allOf": [{"$ref": "#/x/A"}, {"properties": {"type": {"enum": ["a", "b"]}}}]}, "A and type: a, b"),
         ({}, "anything"),
     ],
 )
