@@ -22,6 +22,8 @@
     ├── ScheduleConflict          the schedule was changed meanwhile
     ├── Overloaded                full; the same call may succeed after `retry_after` seconds
     ├── ShuttingDown              stopping; nothing new is accepted
+    ├── ServiceUnreachable        no answer from a service, as often as it was asked
+    ├── ProblemError              a service answered with a problem; see its `status` and `type`
     └── StoreError                the store cannot do what was asked
         ├── StoreLocked           another process owns the file
         ├── StoreFull             no space left on the device; nothing was written
@@ -175,6 +177,33 @@ class Overloaded(FlowManagerError):
 
 class ShuttingDown(FlowManagerError):
     code = "service.stopping"
+
+
+class ServiceUnreachable(FlowManagerError):
+    code = "service.unreachable"
+
+
+class ProblemError(FlowManagerError):
+    """A service answered with a problem (RFC 9457). `type` is its kind without `/problems/`, `problems`
+    are the faults of what was sent."""
+
+    code = "service.problem"
+
+    def __init__(
+        self,
+        detail: str,
+        *,
+        status: int = 0,
+        type: str = "",
+        instance: str = "",
+        problems: Sequence[Problem] = (),
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.status = status
+        self.type = type
+        self.instance = instance
+        self.problems = tuple(problems)
 
 
 class StoreError(FlowManagerError):

@@ -7,12 +7,13 @@ from typing import Any
 
 from flask import Flask, Request, Response, request
 from flask.sessions import NullSession, SessionInterface
-from werkzeug.routing import MapAdapter
+from werkzeug.routing import BaseConverter, MapAdapter
 
 from flow_manager.api.brief import FlowRoutes
 from flow_manager.api.control import ControlRoutes
 from flow_manager.api.health import add_health_routes
 from flow_manager.api.metrics import add_metrics_route
+from flow_manager.api.openapi import DocumentRoutes
 from flow_manager.api.problems import REQUEST_ID, answer_error
 from flow_manager.api.requests import Guard
 from flow_manager.api.room import Room
@@ -28,6 +29,7 @@ def create_app(backend: Backend, settings: ApiSettings) -> Flask:
     app = _Api(__name__, static_folder=None)
     # Else Flask redirects addresses with two slashes, with a page of HTML.
     app.url_map.merge_slashes = False
+    app.url_map.converters["default"] = _Name
     app.before_request(Guard(settings).check)
     app.after_request(_name_request)
     app.register_error_handler(Exception, answer_error)
@@ -39,12 +41,21 @@ def create_app(backend: Backend, settings: ApiSettings) -> Flask:
     SimulationRoutes(backend, settings).add_to(app)
     add_health_routes(app, backend)
     add_metrics_route(app, backend)
+    DocumentRoutes().add_to(app)
     return app
 
 
 def _name_request(response: Response) -> Response:
     response.headers.add("X-Request-Id", request.environ[REQUEST_ID])
     return response
+
+
+class _Name(BaseConverter):
+    """A variable part of a path ends before a colon, behind which stands what is to be done. Else `GET` of
+    such a path would ask for something that is called so."""
+
+    regex = "[^/:]+"
+    part_isolating = True
 
 
 class _NoSessions(SessionInterface):

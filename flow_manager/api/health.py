@@ -52,6 +52,8 @@ LINKS = {
     "schema": "GET /v1/schema/flow",
     "doctor": "GET /v1/doctor",
     "repair": "POST /v1/doctor:repair",
+    "openapi": "GET /openapi.json",
+    "docs": "GET /docs",
 }
 
 

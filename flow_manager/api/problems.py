@@ -177,13 +177,18 @@ def answer_error(error: Exception) -> Response:
 
 def _of_routing(error: HTTPException) -> Refusal:
     if isinstance(error, MethodNotAllowed):
-        allowed = ", ".join(sorted(error.valid_methods or ()))
+        allowed = allowed_by(error)
         return Refusal(METHOD_NOT_ALLOWED, f"allowed here: {allowed}", headers=[("Allow", allowed)])
     status = error.code or 500
     if status >= 500:
         return Refusal(INTERNAL_ERROR, _INTERNAL)
     kind = HTTP_KINDS.get(status, BAD_REQUEST)
     return Refusal(kind, _NOWHERE if kind is NOT_FOUND else kind.title)
+
+
+def allowed_by(error: MethodNotAllowed) -> str:
+    """The methods that are allowed instead, as `Allow` names them."""
+    return ", ".join(sorted(error.valid_methods or ()))
 
 
 def _of_error(error: Exception) -> Refusal:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import uuid_utils
 from flask import request
 from werkzeug.datastructures import MIMEAccept
+from werkzeug.exceptions import MethodNotAllowed
 from werkzeug.http import parse_accept_header
 
 from flow_manager.api.answers import JSON
@@ -18,11 +19,13 @@ from flow_manager.api.problems import (
     BAD_REQUEST,
     CROSS_ORIGIN,
     INVALID_REQUEST,
+    METHOD_NOT_ALLOWED,
     NOT_ACCEPTABLE,
     PROBLEM_JSON,
     REQUEST_ID,
     UNSUPPORTED_MEDIA_TYPE,
     Refusal,
+    allowed_by,
 )
 from flow_manager.api.settings import ApiSettings
 from flow_manager.core.addresses import is_loopback
@@ -30,13 +33,14 @@ from flow_manager.core.problems import nearest
 from flow_manager.core.values import read_json
 from flow_manager.errors import Problem, TooLarge
 
-READING: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing and have no body."""
 
-TEXT_PAGES: Final = frozenset({"/metrics"})
-"""Pages that are no JSON,"""
-TEXTS: Final = frozenset({"text/plain", "text/*", "application/openmetrics-text"})
-"""but one of these."""
+OTHER_TYPES: Final[Mapping[str, tuple[str, ...]]] = {
+    "/docs": ("text/html", "text/*"),
+    "/metrics": ("text/plain", "text/*", "application/openmetrics-text"),
+}
+"""What is answered at paths where it is not JSON."""
 
 _CLOSE: Final = ("Connection", "close")
 """What is left of a body that nobody read is no next request."""
@@ -63,12 +67,12 @@ class Guard:
         if environ["REQUEST_METHOD"] not in READING:
             _refuse_other_origins(environ, host)
         elif environ.get("CONTENT_LENGTH", "0") not in ("", "0") or "HTTP_TRANSFER_ENCODING" in environ:
-            raise Refusal(
-                BAD_REQUEST, "a request of this method has no body", headers=[("Connection", "close")]
-            )
+            raise _needless_body(request.routing_exception)
         accept = environ.get("HTTP_ACCEPT")
-        if accept is not None and not _accepts(accept, environ["PATH_INFO"] in TEXT_PAGES):
-            raise Refusal(NOT_ACCEPTABLE, f"the Accept header excludes {JSON} and {PROBLEM_JSON}")
+        others = OTHER_TYPES.get(environ["PATH_INFO"], ())
+        if accept is not None and not _accepts(accept, others):
+            answers = others[0] if others else JSON
+            raise Refusal(NOT_ACCEPTABLE, f"the Accept header excludes {answers} and {PROBLEM_JSON}")
 
     def _check_host(self, host: str) -> bool:
         match = _HOST.fullmatch(host)
@@ -76,6 +80,13 @@ class Guard:
             return False
         name = match[1].lower().strip("[]")
         return self._any_name or name == self._own_name or is_loopback(name)
+
+
+def _needless_body(unrouted: Exception | None) -> Refusal:
+    if isinstance(unrouted, MethodNotAllowed):
+        allowed = allowed_by(unrouted)
+        return Refusal(METHOD_NOT_ALLOWED, f"allowed here: {allowed}", headers=[("Allow", allowed), _CLOSE])
+    return Refusal(BAD_REQUEST, "a request of this method has no body", headers=[_CLOSE])
 
 
 def _request_id(given: str | None) -> str:
@@ -95,10 +106,10 @@ def _refuse_other_origins(environ: Mapping[str, Any], host: str) -> None:
 
 
 @lru_cache(maxsize=256)
-def _accepts(header: str, is_text_page: bool) -> bool:
+def _accepts(header: str, others: tuple[str, ...]) -> bool:
     header = header[:1024]
     # Of a text, the parameters are left out: they say which version, and there is one for everybody.
-    if is_text_page and any(part.partition(";")[0].strip().lower() in TEXTS for part in header.split(",")):
+    if others and any(part.partition(";")[0].strip().lower() in others for part in header.split(",")):
         return True
     return parse_accept_header(header, MIMEAccept).best_match((JSON, PROBLEM_JSON)) is not None
 

@@ -37,7 +37,7 @@ MOST_EVENTS: Final = 200_000
 """Events, recorded or simulated, after which a request looks at nothing more; some seconds."""
 
 
-class _Against(BaseModel):
+class Against(BaseModel):
     """What a flow is held against: executions by id, or the newest of a flow."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
@@ -107,7 +107,7 @@ class SimulationRoutes:
                 body["truncated"] = True
             return answer(body)
 
-    def _chosen(self, against: _Against, flow: Flow) -> Sequence[str]:
+    def _chosen(self, against: Against, flow: Flow) -> Sequence[str]:
         if against.executions is not None:
             return [read_execution_id(text) for text in against.executions]
         flow_id = against.flow_id or flow.id
@@ -142,12 +142,12 @@ def _parse(document: Mapping[str, Any]) -> Flow:
     return report.flow
 
 
-def _read_against(told: Mapping[str, Any]) -> _Against:
+def _read_against(told: Mapping[str, Any]) -> Against:
     errors = Findings()
-    find_unknown_names(told, _Against.model_fields, (), errors)
+    find_unknown_names(told, Against.model_fields, (), errors)
     against = None
     try:
-        against = _Against.model_validate(told)
+        against = Against.model_validate(told)
     except ValidationError as error:
         add_misfits(error, (), errors)
     if errors or against is None:

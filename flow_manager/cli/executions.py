@@ -1,4 +1,5 @@
-"""`flow-manager list`, `show` and `doctor`: what is stored, also while a server owns the file."""
+"""`flow-manager list`, `show` and `doctor`: what is stored, also while a server owns the file, or what a
+server tells."""
 
 from __future__ import annotations
 
@@ -9,10 +10,10 @@ from typing import Any
 import click
 import msgspec
 
-from flow_manager import bootstrap
 from flow_manager.cli import output
 from flow_manager.cli.exits import ExitCode
-from flow_manager.cli.options import setting_options, settings_from
+from flow_manager.cli.options import setting_options
+from flow_manager.cli.source import mend, open_source, url_option
 from flow_manager.core.attempts import format_time
 from flow_manager.core.events import Event
 from flow_manager.core.execution_id import read_execution_id
@@ -38,12 +39,15 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSO
     help="Only with this status.",
 )
 @as_json_option
+@url_option
 @setting_options("database")
-def list_executions(limit: int, status: str | None, as_json: bool, **options: object) -> None:
+def list_executions(
+    limit: int, status: str | None, as_json: bool, url: str | None, **options: object
+) -> None:
     """List executions, the newest first."""
     wanted = None if status is None else ExecutionStatus(status)
-    with closing(bootstrap.open_reader(settings_from(options))) as reader:
-        summaries = reader.executions(limit=limit, status=wanted)
+    with closing(open_source(url, options)) as source:
+        summaries = source.executions(limit=limit, status=wanted)
     if as_json:
         output.show_json([summary.to_json() for summary in summaries])
         return
@@ -64,13 +68,14 @@ def list_executions(limit: int, status: str | None, as_json: bool, **options: ob
 @click.argument("text", metavar="ID")
 @click.option("--history", is_flag=True, help="Show every event as well.")
 @as_json_option
+@url_option
 @setting_options("database")
-def show(text: str, history: bool, as_json: bool, **options: object) -> None:
+def show(text: str, history: bool, as_json: bool, url: str | None, **options: object) -> None:
     """Show the execution ID: how it stands and how its task runs went."""
     execution_id = read_execution_id(text)
-    with closing(bootstrap.open_reader(settings_from(options))) as reader:
-        view = reader.describe(execution_id)
-        events = reader.history(execution_id) if history else ()
+    with closing(open_source(url, options)) as source:
+        view = source.describe(execution_id)
+        events = source.history(execution_id) if history else ()
     if as_json:
         body = view.to_json()
         output.show_json(body | {"history": [_written(event) for event in events]} if history else body)
@@ -85,11 +90,12 @@ def show(text: str, history: bool, as_json: bool, **options: object) -> None:
 @click.argument("text", metavar="ID")
 @as_json_option
 @setting_options("database")
-def why(text: str, as_json: bool, **options: object) -> None:
+@url_option
+def why(text: str, as_json: bool, url: str | None, **options: object) -> None:
     """Say what the execution ID waits for, since when, and what will move it on."""
     execution_id = read_execution_id(text)
-    with closing(bootstrap.open_reader(settings_from(options))) as reader:
-        view = reader.describe(execution_id)
+    with closing(open_source(url, options)) as source:
+        view = source.describe(execution_id)
     explained = explain(view, view.told_at, datetime.now(UTC))
     if as_json:
         output.show_json(explained.to_json())
@@ -111,19 +117,18 @@ def why(text: str, as_json: bool, **options: object) -> None:
 @click.command(short_help="Check the stored executions.")
 @click.option("--repair", is_flag=True, help="Mend what can be mended; needs the file to itself.")
 @as_json_option
+@url_option
 @setting_options("database")
 @click.pass_context
-def doctor(ctx: click.Context, /, repair: bool, as_json: bool, **options: object) -> None:
+def doctor(ctx: click.Context, /, repair: bool, as_json: bool, url: str | None, **options: object) -> None:
     """Check that every open execution has what will move it on, and every history is whole.
 
     Exits with 1 if a promise is broken.
     """
-    settings = settings_from(options)
-    if repair:
-        for each in bootstrap.repair(settings):
-            output.show_note(f"mended: {each.execution_id} {each.code}: {each.detail}")
-    with closing(bootstrap.open_reader(settings)) as reader:
-        violations = reader.violations()
+    for each in mend(url, options) if repair else ():
+        output.show_note(f"mended: {each.execution_id} {each.code}: {each.detail}")
+    with closing(open_source(url, options)) as source:
+        violations = source.violations()
     if as_json:
         output.show_json({"sound": not violations, "violations": [each.to_json() for each in violations]})
     else:

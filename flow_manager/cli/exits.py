@@ -8,6 +8,8 @@ from typing import Final
 from flow_manager.errors import (
     FlowManagerError,
     Overloaded,
+    ProblemError,
+    ServiceUnreachable,
     ShuttingDown,
     StoreError,
     StoreLocked,
@@ -44,6 +46,8 @@ _CODES: Final[tuple[tuple[type[FlowManagerError], ExitCode], ...]] = (
     (StoreNewer, ExitCode.UNAVAILABLE),
     (Overloaded, ExitCode.UNAVAILABLE),
     (ShuttingDown, ExitCode.UNAVAILABLE),
+    (ServiceUnreachable, ExitCode.UNAVAILABLE),
+    (ProblemError, ExitCode.UNAVAILABLE),
     (StoreError, ExitCode.IO_ERROR),
     (FlowManagerError, ExitCode.INVALID),
 )

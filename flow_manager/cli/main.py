@@ -48,6 +48,14 @@ COMMANDS: Final[Mapping[str, Place]] = MappingProxyType(
         "show": Place("flow_manager.cli.executions:show", "Show one execution and its task runs."),
         "why": Place("flow_manager.cli.executions:why", "Say why an execution is not moving."),
         "schedule": Place("flow_manager.cli.schedule:schedule", "Start flows by the clock."),
+        "cancel": Place("flow_manager.cli.sending:cancel", "Ask an execution to end."),
+        "pause": Place("flow_manager.cli.sending:pause", "Hold an execution."),
+        "resume": Place("flow_manager.cli.sending:resume", "Let a paused execution go on."),
+        "retry": Place("flow_manager.cli.sending:retry", "Have a failed task run go on."),
+        "rerun": Place("flow_manager.cli.sending:rerun", "Go on at another task."),
+        "skip": Place("flow_manager.cli.sending:skip", "Give the result of the task that waits."),
+        "fork": Place("flow_manager.cli.sending:fork", "Start another execution with the results so far."),
+        "signal": Place("flow_manager.cli.sending:signal", "Send a signal to an execution."),
         "doctor": Place("flow_manager.cli.executions:doctor", "Check the stored executions."),
     }
 )

@@ -27,8 +27,8 @@ __all__ = ["NAMED_ELSEWHERE", "PREFIX", "SETTINGS", "Kind", "Setting", "Settings
 
 PREFIX: Final = "FLOW_MANAGER_"
 
-NAMED_ELSEWHERE: Final = frozenset({"FLOW_MANAGER_SAMPLE_FAILURE_RATE"})
-"""Variables with our prefix that are no settings: the sample tasks read them."""
+NAMED_ELSEWHERE: Final = frozenset({"FLOW_MANAGER_SAMPLE_FAILURE_RATE", "FLOW_MANAGER_URL"})
+"""Variables with our prefix that are no settings: the sample tasks read them, and the command line."""
 
 
 def _about(

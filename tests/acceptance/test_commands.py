@@ -95,6 +95,7 @@ class Reader:
         if block.kind != "bash":
             assert block.file, f"nothing says which file this is:\n{block.text}"
             text = block.text.replace("8099", str(self._elsewhere))
+            text = text.replace("localhost:5000", f"localhost:{self._port}")
             (self.folder / block.file).write_text(text, encoding="utf-8")
         else:
             self._type(block.text)

@@ -205,7 +205,7 @@ def test_every_setting_has_its_line_with_its_default() -> None:
 
 
 def test_variables_that_are_no_settings_have_their_line() -> None:
-    assert set(Page("settings.md").column("Variables of the sample tasks")) == NAMED_ELSEWHERE
+    assert set(Page("settings.md").column("Other variables")) == NAMED_ELSEWHERE
 
 
 # -- the command line

@@ -1,0 +1,122 @@
+"""Where commands read from: the database file, or a service."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Protocol, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from flow_manager import bootstrap
+from flow_manager.cli.options import settings_from
+from flow_manager.client import Client
+from flow_manager.core.events import Event
+from flow_manager.core.states import ExecutionStatus, Wake
+from flow_manager.core.view import View
+from flow_manager.ports.backend import DEFAULT_LISTED, Summary, TaskType, Violation, with_step_types
+
+VARIABLE: Final = "FLOW_MANAGER_URL"
+
+_Command = TypeVar("_Command", bound=Any)
+
+
+class Source(Protocol):
+    """What commands read. The reader of a file is one already."""
+
+    def describe(self, execution_id: str) -> View: ...
+
+    def history(self, execution_id: str) -> Sequence[Event]: ...
+
+    def executions(
+        self, *, limit: int = DEFAULT_LISTED, status: ExecutionStatus | None = None
+    ) -> Sequence[Summary]: ...
+
+    def violations(self) -> Sequence[Violation]: ...
+
+    def close(self) -> None: ...
+
+
+class RemoteSource:
+    """A service, read as if it were a file. Raises what the client raises."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def describe(self, execution_id: str) -> View:
+        """A view is made of events; what an open execution waits for, the service alone knows."""
+        execution = self._client.status(execution_id)
+        view = View.fold(execution_id, self._client.history(execution_id))
+        if not view.is_ended and execution.waiting is not None:
+            waiting = execution.waiting
+            view.waiting_for(Wake(waiting.reason, waiting.due_at, waiting.detail))
+        return view
+
+    def history(self, execution_id: str) -> Sequence[Event]:
+        return self._client.history(execution_id)
+
+    def executions(
+        self, *, limit: int = DEFAULT_LISTED, status: ExecutionStatus | None = None
+    ) -> Sequence[Summary]:
+        return [
+            Summary(each.execution_id, each.flow_id, each.status, each.start_time, each.end_time)
+            for each in self._client.list(limit=limit, status=status)
+        ]
+
+    def violations(self) -> Sequence[Violation]:
+        return [
+            Violation(each.execution_id, each.code, each.detail) for each in self._client.doctor().violations
+        ]
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def url_option(command: _Command) -> _Command:
+    """Give a command the option to read from a service."""
+    return click.option(
+        "--url",
+        metavar="URL",
+        envvar=VARIABLE,
+        show_envvar=True,
+        help="Ask the service at this address instead.",
+    )(command)
+
+
+def open_source(url: str | None, options: Mapping[str, object]) -> Source:
+    """The service at this address if there is one, or else the file of the settings."""
+    address = _address(url, "--database", options["database"])
+    if address is not None:
+        return RemoteSource(Client(address))
+    return bootstrap.open_reader(settings_from(options))
+
+
+def mend(url: str | None, options: Mapping[str, object]) -> Sequence[Violation]:
+    """What could be mended, by the service at this address if there is one, or else in the file."""
+    address = _address(url, "--database", options["database"])
+    if address is None:
+        return bootstrap.repair(settings_from(options))
+    with Client(address) as client:
+        return [Violation(each.execution_id, each.code, each.detail) for each in client.repair().mended]
+
+
+def task_types_of(url: str | None, options: Mapping[str, object]) -> Sequence[TaskType]:
+    """The task types of the service at this address if there is one, or else of the modules."""
+    address = _address(url, "--task-module", options["task_modules"])
+    if address is None:
+        return with_step_types(bootstrap.build_registry(settings_from(options)).task_types())
+    with Client(address) as client:
+        return [
+            TaskType(each.name, each.runs, each.description, each.input_schema, each.origin)
+            for each in client.tasks()
+        ]
+
+
+def _address(url: str | None, option: str, given: object) -> str | None:
+    """The address, unless the option that names another source was given instead. Options win over
+    variables; two that contradict each other are refused."""
+    if url is None or given in (None, ()):
+        return url
+    if click.get_current_context().get_parameter_source("url") is ParameterSource.COMMANDLINE:
+        raise click.UsageError(f"give either --url or {option}: a service knows its own")
+    return None
