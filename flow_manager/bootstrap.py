@@ -20,6 +20,7 @@ from flow_manager.errors import StoreReadOnly
 from flow_manager.observers.hiding import hide_in_logs
 from flow_manager.observers.logs import LogObserver, set_up_logging
 from flow_manager.ports.backend import Backend
+from flow_manager.ports.retention import Retention
 from flow_manager.ports.store import Reader
 from flow_manager.settings import Settings
 from flow_manager.stores.sqlite.reader import SqliteReader
@@ -60,6 +61,12 @@ def open_reader(settings: Settings) -> Reader:
     return SqliteReader(settings.database.resolve())
 
 
+def retention_of(settings: Settings) -> Retention:
+    """What is kept of ended executions; 0 is no bound."""
+    keep = timedelta(days=settings.retention) if settings.retention else None
+    return Retention(keep, settings.max_store or None)
+
+
 def open_backend(settings: Settings) -> NativeBackend:
     """The embedded engine on the database of the settings. Raises `StoreError` and
     `TaskRegistrationError`."""
@@ -69,7 +76,11 @@ def open_backend(settings: Settings) -> NativeBackend:
     worker = TaskWorker(
         registry, threads=settings.task_threads, processes=processes, most_result=settings.max_result
     )
-    limits = EngineLimits(max_running=settings.max_running, max_waiting=settings.max_waiting)
+    limits = EngineLimits(
+        max_running=settings.max_running,
+        max_waiting=settings.max_waiting,
+        retention=retention_of(settings),
+    )
     secrets = Secrets(read_secrets(settings.secrets))
     if secrets.are_known:
         hide_in_logs(secrets.hidden_in_line)

@@ -25,6 +25,7 @@ from flow_manager.engine.drain import Drain
 from flow_manager.engine.execution import ClaimedExecution, turn_of
 from flow_manager.engine.flows import StoredFlows
 from flow_manager.engine.poller import Poller
+from flow_manager.engine.pruner import Pruner
 from flow_manager.engine.recording import children_of, view_of, wake_of
 from flow_manager.engine.rescuer import Rescuer
 from flow_manager.engine.secrets import Secrets
@@ -73,6 +74,7 @@ class FlowOrchestrator:
             store, clock, self._admission, self._running.__len__, self._take_up, self._note_failure
         )
         self.rescuer = Rescuer(store, clock, self._running)
+        self.pruner = Pruner(store, clock, limits.retention)
         self._loops: list[asyncio.Task[None]] = []
         self._doubtful: set[str] = set()
         self._draining = False
@@ -277,9 +279,10 @@ class FlowOrchestrator:
     # -- continuing what is due
 
     def run_loops(self) -> None:
-        """Start looking for due executions, and for stray ones."""
+        """Start looking for due executions, for stray ones, and for those that need not be kept."""
         loop = asyncio.get_running_loop()
-        self._loops = [loop.create_task(self.poller.run()), loop.create_task(self.rescuer.run())]
+        loops = (self.poller.run(), self.rescuer.run(), self.pruner.run())
+        self._loops = [loop.create_task(each) for each in loops]
 
     def _take_up(self, claimed: Claimed) -> None:
         self._spawn(claimed.claim.execution_id, self._resume(claimed))

@@ -10,6 +10,7 @@ from typing import Any
 import apsw
 
 from flow_manager.core.states import Wake
+from flow_manager.ports.retention import Prune
 from flow_manager.ports.store import Claim, NewExecution, NewMail, Step
 
 
@@ -54,4 +55,4 @@ class Work:
     write: Callable[[apsw.Connection, Mapping[str, str]], Any]
 
 
-Command = NewExecution | Step | ClaimDue | SetAside | NewMail | ReadAgain | LookAtChildren | Work
+Command = NewExecution | Step | ClaimDue | SetAside | NewMail | ReadAgain | LookAtChildren | Prune | Work

@@ -18,11 +18,13 @@ from flow_manager.errors import (
     StoreFull,
     StoreLocked,
 )
+from flow_manager.ports.retention import Prune, Pruned
 from flow_manager.ports.store import Claim, Claimed, NewExecution, NewMail, Step
 from flow_manager.stores.sqlite.batches import Rows, StartRows, StepRows
 from flow_manager.stores.sqlite.commands import ClaimDue, Command, LookAtChildren, ReadAgain, SetAside, Work
 from flow_manager.stores.sqlite.family import Family
 from flow_manager.stores.sqlite.mailbox import Mailbox
+from flow_manager.stores.sqlite.pruning import Pruning
 from flow_manager.stores.sqlite.rows import (
     UNREADABLE,
     events_of_rows,
@@ -49,9 +51,11 @@ class SqliteLedger:
         self._db = connection
         self._sql = sql
         self._known: set[str] = set()
+        self._dropped: set[str] = set()
         self._log = WriteAheadLog(connection)
         self._mailbox = Mailbox(connection, sql)
         self._family = Family(connection, sql, self._mailbox)
+        self._pruning = Pruning(connection, sql)
         self._waits_for_lock = False
 
     def write(self, batch: Sequence[Command]) -> list[Any]:
@@ -108,6 +112,8 @@ class SqliteLedger:
                 self._known.add(command.digest)
             if isinstance(command, NewExecution | Step) and command.children:
                 self._known.update(child.digest for child in command.children)
+        self._known -= self._dropped
+        self._dropped.clear()
 
     def close(self) -> None:
         """Leave one tidy file behind; if that is not possible now, the next start will see to it."""
@@ -141,6 +147,8 @@ class SqliteLedger:
                 return self._answer_or_refuse(command)
             case Work():
                 return self._work(command)
+            case Prune():
+                return self._prune(command)
             case LookAtChildren():
                 return self._family.look(
                     command.execution_id, command.run, command.attempt, command.with_ends
@@ -166,6 +174,13 @@ class SqliteLedger:
             return refusal
         self._db.execute("RELEASE work")
         return answer
+
+    def _prune(self, command: Prune) -> Pruned:
+        """Flows that go are written again when they are started again."""
+        pruned = self._pruning.prune(command)
+        self._dropped.update(pruned.definitions)
+        self._known -= self._dropped
+        return pruned
 
     def _tell_children(self, step: Step) -> list[str]:
         at = step.events[-1].at if step.events else step.at

@@ -12,6 +12,7 @@ import apsw
 
 from flow_manager.core.children import Children
 from flow_manager.core.states import Wake
+from flow_manager.ports.retention import Prune, Pruned
 from flow_manager.ports.store import Agenda, Claim, Claimed, NewExecution, NewMail, Step
 from flow_manager.stores.journal import Journal
 from flow_manager.stores.sqlite.commands import (
@@ -81,6 +82,9 @@ class SqliteStore(SqliteReader):
 
     def claim_due(self, now: datetime, limit: int) -> Awaitable[Sequence[Claimed]]:
         return self._opened.submit(ClaimDue(now, limit), urgent=True)
+
+    def prune(self, order: Prune) -> Awaitable[Pruned]:
+        return self._opened.submit(order, urgent=False)
 
     def agenda(self, now: datetime) -> Agenda:
         """On a connection of its own: the loop that asks must not wait for somebody's long list."""

@@ -92,6 +92,14 @@ CREATE TABLE fires (
 ) WITHOUT ROWID, STRICT;
 CREATE INDEX fires_of_execution ON fires (execution_id) WHERE execution_id IS NOT NULL;
 
+-- Executions that were pruned and of which something is left: more rows than go in one step, or a key that
+-- is too young. They may go at `due_at`.
+CREATE TABLE remains (
+    execution_id BLOB PRIMARY KEY,
+    due_at       INTEGER NOT NULL
+) WITHOUT ROWID, STRICT;
+CREATE INDEX remains_due ON remains (due_at);
+
 -- What is to be told to whom, written together with what it tells of. `parked`: given up, for an operator.
 CREATE TABLE outbox (
     execution_id BLOB NOT NULL,
