@@ -20,9 +20,11 @@ from flow_manager.errors import StoreReadOnly
 from flow_manager.observers.hiding import hide_in_logs
 from flow_manager.observers.logs import LogObserver, set_up_logging
 from flow_manager.ports.backend import Backend
+from flow_manager.ports.database import Database
 from flow_manager.ports.retention import Retention
 from flow_manager.ports.store import Reader
 from flow_manager.settings import Settings
+from flow_manager.stores.sqlite.database import SqliteDatabase
 from flow_manager.stores.sqlite.reader import SqliteReader
 from flow_manager.stores.sqlite.store import SqliteStore
 from flow_manager.tasks.builtin.registration import BuiltinSettings, register_builtin_tasks
@@ -59,6 +61,11 @@ def build_registry(settings: Settings) -> TaskRegistry:
 def open_reader(settings: Settings) -> Reader:
     """The stored executions, readable also while a server owns the file."""
     return SqliteReader(settings.database.resolve())
+
+
+def open_database(settings: Settings) -> Database:
+    """The database as an operator handles it; nothing is opened yet."""
+    return SqliteDatabase(settings.database)
 
 
 def retention_of(settings: Settings) -> Retention:

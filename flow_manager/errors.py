@@ -15,6 +15,7 @@
     ├── ApprovalUnknown           nobody gave out this token
     ├── ApprovalOver              the question was answered already, or is out of date
     ├── NotAsked                  somebody answered who was not asked
+    ├── TargetExists              a file would be overwritten
     ├── Overloaded                full; the same call may succeed after `retry_after` seconds
     ├── ShuttingDown              stopping; nothing new is accepted
     └── StoreError                the store cannot do what was asked
@@ -136,6 +137,10 @@ class ApprovalOver(FlowManagerError):
 
 class NotAsked(FlowManagerError):
     code = "approval.not_asked"
+
+
+class TargetExists(FlowManagerError):
+    code = "database.target_exists"
 
 
 class Overloaded(FlowManagerError):

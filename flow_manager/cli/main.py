@@ -46,6 +46,9 @@ COMMANDS: Final[Mapping[str, Place]] = MappingProxyType(
         "tasks": Place("flow_manager.cli.tasks:tasks", "List the registered task types."),
         "list": Place("flow_manager.cli.executions:list_executions", "List executions, the newest first."),
         "show": Place("flow_manager.cli.executions:show", "Show one execution and its task runs."),
+        "db": Place(
+            "flow_manager.cli.database:database", "Back up, restore, prune and upgrade the database."
+        ),
         "doctor": Place("flow_manager.cli.executions:doctor", "Check the stored executions."),
     }
 )

@@ -7,7 +7,7 @@ from typing import Final
 
 from flow_manager.errors import Overloaded
 from flow_manager.ports.clock import Clock
-from flow_manager.ports.retention import Retention
+from flow_manager.ports.retention import UNBOUNDED, Retention
 
 STALL: Final = 2.0
 """Seconds without an answer of the store to any start, after which new ones are refused at once."""
@@ -23,7 +23,7 @@ class EngineLimits:
     max_running: int = 12_000
     max_waiting: int = 10_000
     max_starting: int = 1_000
-    retention: Retention = Retention()
+    retention: Retention = UNBOUNDED
 
 
 class Admission:

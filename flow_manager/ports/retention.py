@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Final
 
 import msgspec
 
-KEYS_KEPT = timedelta(hours=24)
+KEYS_KEPT: Final = timedelta(hours=24)
 """How long an idempotency key is kept at least, also if its execution goes before."""
 
 
@@ -24,6 +25,9 @@ class Retention(msgspec.Struct, frozen=True):
     @property
     def is_bounded(self) -> bool:
         return self.keep is not None or self.most_bytes is not None
+
+
+UNBOUNDED: Final = Retention()
 
 
 class Prune(msgspec.Struct, frozen=True):

@@ -82,7 +82,9 @@ class Settings:
     retention: int = field(
         default=30,
         metadata=_about(
-            Kind.INTEGER, "Days for which executions are kept after their end; 0 is for ever.", within=(0, 36_500)
+            Kind.INTEGER,
+            "Days for which executions are kept after their end; 0 is for ever.",
+            within=(0, 36_500),
         ),
     )
     max_store: int = field(

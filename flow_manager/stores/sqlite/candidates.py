@@ -90,9 +90,9 @@ class Candidates:
 
     def _parent_of(self, key: bytes) -> bytes | None:
         """Whose child it is. What cannot be read counts as a child of its own, and so stays."""
-        found = self._db.execute(self._sql["first_events"], (key,)).fetchone()
+        found: Any = self._db.execute(self._sql["first_events"], (key,)).get
         try:
-            began = msgspec.json.decode(found[0].partition(b"\n")[0], type=_Began)
+            began = msgspec.json.decode(found.partition(b"\n")[0], type=_Began)
         except (msgspec.MsgspecError, ValueError, TypeError, AttributeError):
             return key
         return None if began.parent is None else to_some_key(began.parent.execution_id)

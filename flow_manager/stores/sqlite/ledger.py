@@ -23,6 +23,7 @@ from flow_manager.ports.store import Claim, Claimed, NewExecution, NewMail, Step
 from flow_manager.stores.sqlite.batches import Rows, StartRows, StepRows
 from flow_manager.stores.sqlite.commands import ClaimDue, Command, LookAtChildren, ReadAgain, SetAside, Work
 from flow_manager.stores.sqlite.family import Family
+from flow_manager.stores.sqlite.known_definitions import KnownDefinitions
 from flow_manager.stores.sqlite.mailbox import Mailbox
 from flow_manager.stores.sqlite.pruning import Pruning
 from flow_manager.stores.sqlite.rows import (
@@ -38,7 +39,6 @@ log = logging.getLogger(__name__)
 
 PRIORITIES: Final = (1, 0, -1)
 """From the highest to the lowest."""
-MOST_KNOWN_DEFINITIONS: Final = 10_000
 
 _REFUSED_ROWS: Final = (apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError)
 """SQLite's words for rows that cannot stand where they should; the transaction goes on without them."""
@@ -50,8 +50,7 @@ class SqliteLedger:
     def __init__(self, connection: apsw.Connection, sql: Mapping[str, str]) -> None:
         self._db = connection
         self._sql = sql
-        self._known: set[str] = set()
-        self._dropped: set[str] = set()
+        self._definitions = KnownDefinitions()
         self._log = WriteAheadLog(connection)
         self._mailbox = Mailbox(connection, sql)
         self._family = Family(connection, sql, self._mailbox)
@@ -72,7 +71,7 @@ class SqliteLedger:
         except Exception as error:  # the command's own fault, found before anything was committed
             self._roll_back()
             raise StoreError(f"this cannot be stored: {type(error).__name__}: {error}") from error
-        self._remember_definitions(batch)
+        self._definitions.committed(batch)
         self._log.keep_short()
         return answers
 
@@ -103,17 +102,10 @@ class SqliteLedger:
             return StoreError(f"the rows of this do not fit to what is stored: {error}")
         return error
 
-    def _remember_definitions(self, batch: Sequence[Command]) -> None:
-        """Only after the commit: a definition that was taken back must be written again."""
-        if len(self._known) > MOST_KNOWN_DEFINITIONS:
-            self._known.clear()
-        for command in batch:
-            if isinstance(command, NewExecution):
-                self._known.add(command.digest)
-            if isinstance(command, NewExecution | Step) and command.children:
-                self._known.update(child.digest for child in command.children)
-        self._known -= self._dropped
-        self._dropped.clear()
+    @property
+    def is_untidy(self) -> bool:
+        """Whether any write, of nothing even, would do the file good. May be asked by any thread."""
+        return self._log.is_overdue
 
     def close(self) -> None:
         """Leave one tidy file behind; if that is not possible now, the next start will see to it."""
@@ -178,8 +170,7 @@ class SqliteLedger:
     def _prune(self, command: Prune) -> Pruned:
         """Flows that go are written again when they are started again."""
         pruned = self._pruning.prune(command)
-        self._dropped.update(pruned.definitions)
-        self._known -= self._dropped
+        self._definitions.drop(pruned.definitions)
         return pruned
 
     def _tell_children(self, step: Step) -> list[str]:
@@ -207,7 +198,7 @@ class SqliteLedger:
             self._family.add(children)
 
     def _add_definitions(self, starts: Iterable[NewExecution]) -> None:
-        unknown = {new.digest: new for new in starts if new.digest not in self._known}
+        unknown = self._definitions.unknown(starts)
         rows: Rows = [(bytes.fromhex(digest), new.flow_id, new.definition) for digest, new in unknown.items()]
         self._all("add_definition", rows)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
 import apsw
@@ -42,27 +43,21 @@ class Pruning:
     def prune(self, order: Prune) -> Pruned:
         step = _Step(self._db, self._sql, to_micros(order.now))
         step.finish_remains()
-        used = self.used_bytes()
-        is_over = order.retention.most_bytes is not None and used > order.retention.most_bytes
+        most = order.retention.most_bytes
+        is_over = most is not None and used_bytes(self._db) > most
         after, is_at_end = self._walk(step, order, is_over)
         if order.retention.keep is not None:
-            step.drop_fires(to_micros(order.now) - _micros(order.retention))
+            step.drop_fires(cutoff_of(order.now, order.retention))
         definitions = step.settle()
         pages = 0 if step.rows else self._give_back()
         is_done = is_at_end and not step.rows and not pages
         return Pruned(step.executions, step.rows, pages, definitions, after, is_done, is_over)
 
-    def used_bytes(self) -> int:
-        """What the rows take; free pages of the file do not count."""
-        pages: int = self._db.pragma("page_count") - self._db.pragma("freelist_count")
-        return pages * int(self._db.pragma("page_size"))
-
     def _walk(self, step: _Step, order: Prune, is_over: bool) -> tuple[bytes, bool]:
         """Remove what may go; where to go on, and whether the end was reached."""
-        now, retention = to_micros(order.now), order.retention
-        if retention.keep is None and not is_over:
+        if order.retention.keep is None and not is_over:
             return FIRST, True
-        cutoff = now if is_over else now - _micros(retention)
+        cutoff = to_micros(order.now) if is_over else cutoff_of(order.now, order.retention)
         place, looked_at = order.after, 0
         for candidate in Candidates(self._db, self._sql, cutoff).after(place, MOST_LOOKED_AT):
             if step.is_spent:
@@ -103,7 +98,8 @@ class _Step:
 
     def finish_remains(self) -> None:
         """Go on with what earlier steps have left."""
-        for (key,) in self._db.execute(self._sql["due_remains"], (self._now, MOST_ROWS)).fetchall():
+        remains: list[Any] = self._db.execute(self._sql["due_remains"], (self._now, MOST_ROWS)).fetchall()
+        for (key,) in remains:
             if self.is_spent:
                 return
             self._clear(key, was_noted=True)
@@ -184,6 +180,13 @@ class _Step:
         return changed
 
 
-def _micros(retention: Retention) -> int:
+def cutoff_of(now: datetime, retention: Retention) -> int:
+    """What ended up to this time, in microseconds since 1970, is old enough to go."""
     assert retention.keep is not None
-    return int(retention.keep.total_seconds() * _MICROSECONDS)
+    return to_micros(now) - int(retention.keep.total_seconds() * _MICROSECONDS)
+
+
+def used_bytes(connection: apsw.Connection) -> int:
+    """What the rows take; free pages of the file do not count."""
+    pages: int = connection.pragma("page_count") - connection.pragma("freelist_count")
+    return pages * int(connection.pragma("page_size"))

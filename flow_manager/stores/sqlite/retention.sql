@@ -25,12 +25,12 @@ DELETE FROM labels WHERE execution_id = ?
 DELETE FROM slots WHERE execution_id = ?
 
 -- name: sizes_of_history
--- The rows of a history, and how many bytes each has.
-SELECT seq, octet_length(events) FROM history WHERE execution_id = ? ORDER BY seq LIMIT ?
+-- The rows of a history from its end, and how many bytes each has.
+SELECT seq, octet_length(events) FROM history WHERE execution_id = ? ORDER BY seq DESC LIMIT ?
 
 -- name: drop_history
--- The rows of a history up to one of them.
-DELETE FROM history WHERE execution_id = ? AND seq <= ?
+-- The rows of a history from one of them on: what is left has no gap.
+DELETE FROM history WHERE execution_id = ? AND seq >= ?
 
 -- name: drop_families
 -- So many of the counts of children.
