@@ -11,6 +11,7 @@ from typing import NoReturn
 from flow_manager.api.app import create_app
 from flow_manager.api.server import ApiServer
 from flow_manager.engine.admission import EngineLimits
+from flow_manager.engine.capsules import StoredCapsules
 from flow_manager.engine.clock import SystemClock
 from flow_manager.engine.native import NativeBackend
 from flow_manager.engine.orchestrator import FlowOrchestrator
@@ -20,6 +21,7 @@ from flow_manager.errors import StoreReadOnly
 from flow_manager.observers.hiding import hide_in_logs
 from flow_manager.observers.logs import LogObserver, set_up_logging
 from flow_manager.ports.backend import Backend
+from flow_manager.ports.capsules import Capsules
 from flow_manager.ports.database import Database
 from flow_manager.ports.retention import Retention
 from flow_manager.ports.store import Reader
@@ -61,6 +63,11 @@ def build_registry(settings: Settings) -> TaskRegistry:
 def open_reader(settings: Settings) -> Reader:
     """The stored executions, readable also while a server owns the file."""
     return SqliteReader(settings.database.resolve())
+
+
+def capsules_of(reader: Reader) -> Capsules:
+    """The stored executions as documents."""
+    return StoredCapsules(reader)
 
 
 def open_database(settings: Settings) -> Database:

@@ -46,6 +46,12 @@ COMMANDS: Final[Mapping[str, Place]] = MappingProxyType(
         "tasks": Place("flow_manager.cli.tasks:tasks", "List the registered task types."),
         "list": Place("flow_manager.cli.executions:list_executions", "List executions, the newest first."),
         "show": Place("flow_manager.cli.executions:show", "Show one execution and its task runs."),
+        "export": Place(
+            "flow_manager.cli.capsules:export", "Write an execution to a file, to be replayed elsewhere."
+        ),
+        "replay": Place(
+            "flow_manager.cli.capsules:replay_capsule", "Replay an exported execution, with edits."
+        ),
         "db": Place(
             "flow_manager.cli.database:database", "Back up, restore, prune and upgrade the database."
         ),

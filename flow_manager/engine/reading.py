@@ -18,6 +18,7 @@ from flow_manager.core.report import Report
 from flow_manager.core.states import ExecutionStatus
 from flow_manager.core.view import View
 from flow_manager.engine.approvals import Approvals
+from flow_manager.engine.capsules import StoredCapsules
 from flow_manager.engine.flows import DigestCache, StoredFlows, weight_of
 from flow_manager.errors import ApprovalOver, StoreReadOnly
 from flow_manager.ports.backend import (
@@ -30,6 +31,7 @@ from flow_manager.ports.backend import (
     Violation,
     with_step_types,
 )
+from flow_manager.ports.capsules import Capsules
 from flow_manager.ports.store import Reader
 
 _NOTHING_SENT: Final = "the database cannot be written, so nothing can be sent; reading works"
@@ -54,6 +56,7 @@ class ReadingBackend:
         flows: StoredFlows | None = None,
     ) -> None:
         self._reader = reader
+        self.capsules: Capsules = StoredCapsules(reader)
         self._catalogue = catalogue
         self._parser = FlowParser(catalogue.input_models(), secrets)
         self._flows = flows or StoredFlows()

@@ -18,6 +18,7 @@ from flow_manager.core.report import Report
 from flow_manager.core.states import ExecutionStatus
 from flow_manager.core.steps import STEP_TYPES, description_of
 from flow_manager.core.view import View
+from flow_manager.ports.capsules import Capsules
 
 DEFAULT_LISTED: Final = 50
 """Executions in a list whose length nobody asked for."""
@@ -151,6 +152,10 @@ class Violation:
 
 
 class Backend(Protocol):
+    @property
+    def capsules(self) -> Capsules:
+        """Recorded executions as documents."""
+
     def validate(self, document: object) -> Report:
         """Check a parsed JSON document (wrapped in `flow` or bare) against the format, the
         graph rules and the registered tasks. Never raises for a bad document."""

@@ -31,6 +31,7 @@ from flow_manager.ports.backend import (
     TaskType,
     Violation,
 )
+from flow_manager.ports.capsules import Capsules
 
 EXECUTION = "0198c0de-0000-7000-8000-000000000001"
 START = datetime(2026, 1, 14, 10, 30, tzinfo=UTC)
@@ -137,6 +138,7 @@ class FakeBackend:
     """What was sent to the execution: kind, name or reason, payload, and by whom."""
     asked: Sequence[Question] = ()
     brood: Sequence[ChildSummary] = ()
+    exported: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.ending.set()
@@ -191,6 +193,10 @@ class FakeBackend:
         self._look_up(execution_id)
         return self.brood
 
+    @property
+    def capsules(self) -> Capsules:
+        return _FakeCapsules(self)
+
     def describe(self, execution_id: str) -> View:
         self._look_up(execution_id)
         return View.fold(execution_id, self.events)
@@ -234,3 +240,15 @@ class FakeBackend:
         self._fail()
         if execution_id != EXECUTION:
             raise ExecutionUnknown("no execution has this id")
+
+
+class _FakeCapsules:
+    """Exports the one execution, without anything in it."""
+
+    def __init__(self, backend: FakeBackend) -> None:
+        self._backend = backend
+
+    def export(self, execution_id: str, exported_at: datetime) -> Mapping[str, Any]:
+        self._backend.describe(execution_id)
+        self._backend.exported.append(execution_id)
+        return {"format": "fake", "execution": execution_id}
