@@ -90,16 +90,13 @@ def open_backend(settings: Settings) -> NativeBackend:
     worker = TaskWorker(
         registry, threads=settings.task_threads, processes=processes, most_result=settings.max_result
     )
-    limits = EngineLimits(
-        max_running=settings.max_running,
-        max_waiting=settings.max_waiting,
-        retention=retention_of(settings),
-    )
+    limits = EngineLimits(max_running=settings.max_running, max_waiting=settings.max_waiting)
     secrets = Secrets(read_secrets(settings.secrets))
     if secrets.are_known:
         hide_in_logs(secrets.hidden_in_line)
     orchestrator = FlowOrchestrator(store, worker, SystemClock(), [LogObserver()], limits, secrets)
-    return NativeBackend(orchestrator, registry, die, most_input=settings.max_result)
+    retention = retention_of(settings)
+    return NativeBackend(orchestrator, registry, die, settings.max_result, retention)
 
 
 def serve(settings: Settings) -> int:

@@ -7,7 +7,6 @@ from typing import Final
 
 from flow_manager.errors import Overloaded
 from flow_manager.ports.clock import Clock
-from flow_manager.ports.retention import UNBOUNDED, Retention
 
 STALL: Final = 2.0
 """Seconds without an answer of the store to any start, after which new ones are refused at once."""
@@ -18,12 +17,11 @@ FULL_MEMORY: Final = 3.0
 @dataclass(frozen=True, slots=True)
 class EngineLimits:
     """`max_running` executions are worked on at once; `max_waiting` more may be accepted; and
-    `max_starting` starts may be on their way into the store. `retention` bounds what has ended."""
+    `max_starting` starts may be on their way into the store."""
 
     max_running: int = 12_000
     max_waiting: int = 10_000
     max_starting: int = 1_000
-    retention: Retention = UNBOUNDED
 
 
 class Admission:

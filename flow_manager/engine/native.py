@@ -25,6 +25,7 @@ from flow_manager.engine.following import Followers
 from flow_manager.engine.inputs import accepted_input, awaits_signals, must_be_plain
 from flow_manager.engine.loop_thread import LoopThread
 from flow_manager.engine.orchestrator import FlowOrchestrator
+from flow_manager.engine.pruner import Pruner
 from flow_manager.engine.reading import ReadingBackend, TaskCatalogue
 from flow_manager.engine.waiters import Promise, Reply
 from flow_manager.errors import (
@@ -36,6 +37,7 @@ from flow_manager.errors import (
     StoreError,
 )
 from flow_manager.ports.backend import Answer, Health
+from flow_manager.ports.retention import UNBOUNDED, Retention
 from flow_manager.ports.store import NewMail
 
 START_PATIENCE: Final = 10.0
@@ -53,7 +55,7 @@ HEALTH_PATIENCE: Final = 0.05
 class NativeBackend(ReadingBackend):
     """Implements `ports.backend.Backend`. It opens the orchestrator's store, and closes it.
 
-    `most_input` bounds the input of an execution, in bytes of JSON; `die` is called, from any
+    `most_input` bounds the input of an execution, in bytes of JSON; `retention` what has ended; `die` is called, from any
     thread, with a fault after which the process must not go on."""
 
     def __init__(
@@ -62,12 +64,14 @@ class NativeBackend(ReadingBackend):
         catalogue: TaskCatalogue,
         die: Callable[[BaseException], None],
         most_input: int = MOST_INPUT,
+        retention: Retention = UNBOUNDED,
     ) -> None:
         super().__init__(orchestrator.store, catalogue, orchestrator.secrets.values, orchestrator.flows)
         self._orchestrator = orchestrator
         self.store = orchestrator.store
         self._most_input = most_input
         self._die = die
+        self.pruner = Pruner(self.store, orchestrator.clock, retention)
         self._followers = Followers()
         orchestrator.observe(self._followers)
         self._lookups = ThreadPoolExecutor(1, "flow-manager-lookup")
@@ -81,7 +85,7 @@ class NativeBackend(ReadingBackend):
 
     async def _begin(self) -> None:
         await self.store.open(self._orchestrator.clock.now(), self._die)
-        self._orchestrator.run_loops()
+        self._orchestrator.run_loops(self.pruner.run())
 
     # -- executing
 

@@ -25,7 +25,6 @@ from flow_manager.engine.drain import Drain
 from flow_manager.engine.execution import ClaimedExecution, turn_of
 from flow_manager.engine.flows import StoredFlows
 from flow_manager.engine.poller import Poller
-from flow_manager.engine.pruner import Pruner
 from flow_manager.engine.recording import children_of, view_of, wake_of
 from flow_manager.engine.rescuer import Rescuer
 from flow_manager.engine.secrets import Secrets
@@ -74,7 +73,6 @@ class FlowOrchestrator:
             store, clock, self._admission, self._running.__len__, self._take_up, self._note_failure
         )
         self.rescuer = Rescuer(store, clock, self._running)
-        self.pruner = Pruner(store, clock, limits.retention)
         self._loops: list[asyncio.Task[None]] = []
         self._doubtful: set[str] = set()
         self._draining = False
@@ -278,11 +276,10 @@ class FlowOrchestrator:
 
     # -- continuing what is due
 
-    def run_loops(self) -> None:
-        """Start looking for due executions, for stray ones, and for those that need not be kept."""
+    def run_loops(self, *more: Coroutine[Any, Any, None]) -> None:
+        """Start looking for due executions, and for stray ones; and start `more` loops beside these."""
         loop = asyncio.get_running_loop()
-        loops = (self.poller.run(), self.rescuer.run(), self.pruner.run())
-        self._loops = [loop.create_task(each) for each in loops]
+        self._loops = [loop.create_task(each) for each in (self.poller.run(), self.rescuer.run(), *more)]
 
     def _take_up(self, claimed: Claimed) -> None:
         self._spawn(claimed.claim.execution_id, self._resume(claimed))

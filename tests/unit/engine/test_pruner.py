@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from flow_manager.engine import pruner as pruner_module
-from flow_manager.engine.admission import EngineLimits
 from flow_manager.engine.pruner import Pruner
 from flow_manager.errors import StoreFull
 from flow_manager.ports.retention import UNBOUNDED, Prune, Pruned, Retention
@@ -100,13 +99,12 @@ def test_an_engine_prunes_what_has_ended_and_what_is_open_goes_on(tmp_path: Path
     async def scenario() -> None:
         clock = FakeClock()
         clock.advance(3_000 * 86_400)  # ids are those of today, and count as old
-        limits = EngineLimits(retention=A_DAY)
-        async with engine(tmp_path / "a.db", clock=clock, limits=limits) as running:
+        async with engine(tmp_path / "a.db", clock=clock) as running:
             ended = await running.started(document(task("a")))
             waiting = await running.started(document(task("wait", {"for": "30d"}), task("a")))
             clock.advance(2 * 86_400)
 
-            pruned = await running.orchestrator.pruner.look()
+            pruned = await Pruner(running.store, clock, A_DAY).look()
 
             assert pruned.executions == 1
             assert [each.execution_id for each in running.store.executions()] == [waiting]
