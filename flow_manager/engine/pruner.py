@@ -17,9 +17,11 @@ log = logging.getLogger(__name__)
 REGULAR: Final = 60.0
 """Seconds between two looks when there is nothing to do."""
 SHORTEST_PAUSE: Final = 0.02
-SHARE: Final = 9
+REST: Final = 9
 """A pause between two steps is so many times as long as the step took, waiting for others included: pruning
 has a tenth of the writer's time at most, and less when others want it."""
+REST_WHEN_OVER: Final = 1
+"""The same while the store is larger than it may be: half of the time, so that it does not grow on."""
 
 
 class Pruner:
@@ -35,17 +37,18 @@ class Pruner:
     async def run(self) -> None:
         """Look for ever, if anything is bounded."""
         while self._retention.is_bounded:
-            began = time.monotonic()
+            began, rest = time.monotonic(), REST
             try:
-                is_done = (await self.look()).is_done
+                pruned = await self.look()
+                is_done, rest = pruned.is_done, REST_WHEN_OVER if pruned.is_over else REST
             except FlowManagerError as error:
                 log.warning("pruning ended executions failed, trying again: %s", error)
                 is_done = True
             except Exception:  # the edge of the loop: without it the store would grow without bound
                 log.exception("pruning ended executions failed, trying again")
                 is_done = True
-            took = time.monotonic() - began
-            await asyncio.sleep(REGULAR if is_done else max(SHORTEST_PAUSE, SHARE * took))
+            pause = rest * (time.monotonic() - began)
+            await asyncio.sleep(REGULAR if is_done else max(SHORTEST_PAUSE, pause))
 
     async def look(self) -> Pruned:
         """One step."""

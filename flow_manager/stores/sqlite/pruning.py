@@ -14,7 +14,7 @@ from flow_manager.stores.sqlite.candidates import FIRST, Candidate, Candidates
 from flow_manager.stores.sqlite.rows import to_micros
 
 MOST_ROWS: Final = 500
-"""Rows that a step removes; measured: 3 to 8 ms."""
+"""Rows that a step removes; measured: 7 ms, with four rows of history for each execution."""
 MOST_BYTES: Final = 4 << 20
 """Bytes of history that a step removes, but for the last row: each page of a long text is visited."""
 MOST_LOOKED_AT: Final = 500

@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from flow_manager.engine import pruner as pruner_module
@@ -53,17 +54,20 @@ def test_step_follows_step_from_the_place_where_the_last_one_was() -> None:
     assert {order.retention for order in store.orders} == {A_DAY}
 
 
-def test_between_two_steps_there_is_a_pause_nine_times_as_long_as_the_step() -> None:
+def test_a_pause_is_nine_times_as_long_as_the_step_or_as_long_if_the_store_is_too_large() -> None:
     class SlowStore(PrunedStore):
         async def prune(self, order: Prune) -> Pruned:
             await asyncio.sleep(0.03)
             return await super().prune(order)
 
     store = SlowStore(*[MORE] * 100)
+    pressed = SlowStore(*[msgspec.structs.replace(MORE, is_over=True)] * 100)
 
     asyncio.run(run_for(store, 0.5))
+    asyncio.run(run_for(pressed, 0.5))
 
     assert len(store.orders) <= 2
+    assert 2 < len(pressed.orders) <= 8
 
 
 def test_without_a_bound_nobody_looks() -> None:
