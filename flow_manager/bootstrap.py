@@ -15,6 +15,7 @@ from flow_manager.api.server import ApiServer
 from flow_manager.core.definition import ENDS, Webhook
 from flow_manager.core.webhooks import Webhooks
 from flow_manager.engine.admission import EngineLimits
+from flow_manager.engine.capsules import StoredCapsules
 from flow_manager.engine.clock import SystemClock
 from flow_manager.engine.dispatcher import Dispatcher
 from flow_manager.engine.doctor import Doctor
@@ -27,9 +28,13 @@ from flow_manager.observers.hiding import hide_in_logs
 from flow_manager.observers.logs import LogObserver, set_up_logging
 from flow_manager.observers.metrics import MeasuredWorker, Metrics
 from flow_manager.ports.backend import Backend, Violation
+from flow_manager.ports.capsules import Capsules
+from flow_manager.ports.database import Database
 from flow_manager.ports.observer import Observer
+from flow_manager.ports.retention import Retention
 from flow_manager.ports.store import Reader
 from flow_manager.settings import Settings
+from flow_manager.stores.sqlite.database import SqliteDatabase
 from flow_manager.stores.sqlite.reader import SqliteReader
 from flow_manager.stores.sqlite.store import SqliteStore
 from flow_manager.tasks.builtin.allow_list import AllowList
@@ -75,6 +80,22 @@ def open_reader(settings: Settings) -> Reader:
     return SqliteReader(settings.database.resolve())
 
 
+def capsules_of(reader: Reader) -> Capsules:
+    """The stored executions as documents."""
+    return StoredCapsules(reader)
+
+
+def open_database(settings: Settings) -> Database:
+    """The database as an operator handles it; nothing is opened yet."""
+    return SqliteDatabase(settings.database)
+
+
+def retention_of(settings: Settings) -> Retention:
+    """What is kept of ended executions; 0 is no bound."""
+    keep = timedelta(days=settings.retention) if settings.retention else None
+    return Retention(keep, settings.max_store or None)
+
+
 def open_backend(settings: Settings) -> NativeBackend:
     """The embedded engine on the database of the settings. Raises `StoreError` and
     `TaskRegistrationError`."""
@@ -94,7 +115,8 @@ def open_backend(settings: Settings) -> NativeBackend:
     orchestrator = FlowOrchestrator(store, measured, SystemClock(), observers, limits, secrets)
     orchestrator.doctor.tell = metrics.set_violations
     _add_webhooks(orchestrator, settings)
-    backend = NativeBackend(orchestrator, registry, die, most_input=settings.max_result)
+    retention = retention_of(settings)
+    backend = NativeBackend(orchestrator, registry, die, settings.max_result, retention)
     return _measured(backend, metrics)
 
 

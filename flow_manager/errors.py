@@ -20,6 +20,7 @@
     ├── NotAsked                  somebody answered who was not asked
     ├── ScheduleUnknown           no schedule has this id
     ├── ScheduleConflict          the schedule was changed meanwhile
+    ├── TargetExists              a file would be overwritten
     ├── Overloaded                full; the same call may succeed after `retry_after` seconds
     ├── ShuttingDown              stopping; nothing new is accepted
     ├── ServiceUnreachable        no answer from a service, as often as it was asked
@@ -163,6 +164,10 @@ class ScheduleUnknown(FlowManagerError):
 
 class ScheduleConflict(FlowManagerError):
     code = "schedule.conflict"
+
+
+class TargetExists(FlowManagerError):
+    code = "database.target_exists"
 
 
 class Overloaded(FlowManagerError):

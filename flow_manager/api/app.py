@@ -10,6 +10,7 @@ from flask.sessions import NullSession, SessionInterface
 from werkzeug.routing import BaseConverter, MapAdapter
 
 from flow_manager.api.brief import FlowRoutes
+from flow_manager.api.capsules import CapsuleRoutes
 from flow_manager.api.control import ControlRoutes
 from flow_manager.api.health import add_health_routes
 from flow_manager.api.metrics import add_metrics_route
@@ -38,6 +39,7 @@ def create_app(backend: Backend, settings: ApiSettings) -> Flask:
     ResourceRoutes(backend, settings).add_to(app)
     ControlRoutes(backend, settings, bodies).add_to(app)
     ScheduleRoutes(backend, settings, bodies).add_to(app)
+    CapsuleRoutes(backend).add_to(app)
     SimulationRoutes(backend, settings).add_to(app)
     add_health_routes(app, backend)
     add_metrics_route(app, backend)

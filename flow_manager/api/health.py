@@ -22,6 +22,7 @@ LINKS = {
     "executions": "GET /v1/executions",
     "execution": "GET /v1/executions/{execution_id}",
     "history": "GET /v1/executions/{execution_id}/history",
+    "capsule": "GET /v1/executions/{execution_id}/capsule",
     "children": "GET /v1/executions/{execution_id}/children",
     "cancel": "POST /v1/executions/{execution_id}:cancel",
     "signal": "POST /v1/executions/{execution_id}:signal",

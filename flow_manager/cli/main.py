@@ -56,6 +56,15 @@ COMMANDS: Final[Mapping[str, Place]] = MappingProxyType(
         "skip": Place("flow_manager.cli.sending:skip", "Give the result of the task that waits."),
         "fork": Place("flow_manager.cli.sending:fork", "Start another execution with the results so far."),
         "signal": Place("flow_manager.cli.sending:signal", "Send a signal to an execution."),
+        "export": Place(
+            "flow_manager.cli.capsules:export", "Write an execution to a file, to be replayed elsewhere."
+        ),
+        "replay": Place(
+            "flow_manager.cli.capsules:replay_capsule", "Replay an exported execution, with edits."
+        ),
+        "db": Place(
+            "flow_manager.cli.database:database", "Back up, restore, prune and upgrade the database."
+        ),
         "doctor": Place("flow_manager.cli.executions:doctor", "Check the stored executions."),
     }
 )

@@ -26,6 +26,7 @@ from flow_manager.engine.following import Followers
 from flow_manager.engine.inputs import accepted_input, awaits_signals, must_be_plain
 from flow_manager.engine.loop_thread import LoopThread
 from flow_manager.engine.orchestrator import FlowOrchestrator
+from flow_manager.engine.pruner import Pruner
 from flow_manager.engine.reading import ReadingBackend, TaskCatalogue
 from flow_manager.engine.scheduled_starts import ScheduledStarts
 from flow_manager.engine.scheduler import Scheduler
@@ -42,6 +43,7 @@ from flow_manager.errors import (
 from flow_manager.ports.backend import Answer, Health, Violation
 from flow_manager.ports.control import Control
 from flow_manager.ports.figures import EngineFigures
+from flow_manager.ports.retention import UNBOUNDED, Retention
 from flow_manager.ports.store import NewExecution, NewMail
 
 START_PATIENCE: Final = 10.0
@@ -59,8 +61,8 @@ HEALTH_PATIENCE: Final = 0.05
 class NativeBackend(ReadingBackend):
     """Implements `ports.backend.Backend`. It opens the orchestrator's store, and closes it.
 
-    `most_input` bounds the input of an execution, in bytes of JSON; `die` is called, from any
-    thread, with a fault after which the process must not go on."""
+    `most_input` bounds the input of an execution, in bytes of JSON; `retention` what has ended. `die` is
+    called, from any thread, with a fault after which the process must not go on."""
 
     def __init__(
         self,
@@ -68,6 +70,7 @@ class NativeBackend(ReadingBackend):
         catalogue: TaskCatalogue,
         die: Callable[[BaseException], None],
         most_input: int = MOST_INPUT,
+        retention: Retention = UNBOUNDED,
     ) -> None:
         super().__init__(orchestrator.store, catalogue, orchestrator.secrets.values, orchestrator.flows)
         self._orchestrator = orchestrator
@@ -75,6 +78,7 @@ class NativeBackend(ReadingBackend):
         self._most_input = most_input
         self._control = OperatorControl(self, most_input)
         self._die = die
+        self.pruner = Pruner(self.store, orchestrator.clock, retention)
         self._followers = Followers()
         orchestrator.observe(self._followers)
         self._lookups = ThreadPoolExecutor(1, "flow-manager-lookup")
@@ -100,7 +104,7 @@ class NativeBackend(ReadingBackend):
 
     async def _begin(self) -> None:
         await self.store.open(self._orchestrator.clock.now(), self._die)
-        self._orchestrator.run_loops(self._scheduler.run())
+        self._orchestrator.run_loops(self._scheduler.run(), self.pruner.run())
 
     def _schedules_changed(self) -> None:
         self._scheduler.nudge()

@@ -19,6 +19,7 @@ from flow_manager.core.states import ExecutionStatus
 from flow_manager.core.view import View
 from flow_manager.core.why import Why, explain
 from flow_manager.engine.approvals import Approvals
+from flow_manager.engine.capsules import StoredCapsules
 from flow_manager.engine.clock import SystemClock
 from flow_manager.engine.flows import DigestCache, StoredFlows, weight_of
 from flow_manager.engine.scheduling import ReadingSchedules
@@ -33,6 +34,7 @@ from flow_manager.ports.backend import (
     Violation,
     with_step_types,
 )
+from flow_manager.ports.capsules import Capsules
 from flow_manager.ports.control import Control
 from flow_manager.ports.figures import EngineFigures, MetricsPage, NoMetrics
 from flow_manager.ports.scheduling import Schedules
@@ -60,6 +62,7 @@ class ReadingBackend:
         flows: StoredFlows | None = None,
     ) -> None:
         self._reader = reader
+        self.capsules: Capsules = StoredCapsules(reader)
         self._catalogue = catalogue
         self._parser = FlowParser(catalogue.input_models(), secrets)
         self._flows = flows or StoredFlows()

@@ -19,6 +19,7 @@ from flow_manager.core.states import ExecutionStatus
 from flow_manager.core.steps import STEP_TYPES, description_of
 from flow_manager.core.view import View
 from flow_manager.core.why import Why
+from flow_manager.ports.capsules import Capsules
 from flow_manager.ports.control import Control
 from flow_manager.ports.figures import MetricsPage
 
@@ -159,6 +160,10 @@ class Violation:
 class Backend(Protocol):
     metrics: MetricsPage
     """What it counts, for `/metrics`."""
+
+    @property
+    def capsules(self) -> Capsules:
+        """Recorded executions as documents."""
 
     def validate(self, document: object) -> Report:
         """Check a parsed JSON document (wrapped in `flow` or bare) against the format, the

@@ -29,6 +29,7 @@ from flow_manager.core.view import View
 from flow_manager.core.webhooks import Delivery
 from flow_manager.ports.backend import ChildSummary, Summary, Violation
 from flow_manager.ports.figures import StoreFigures
+from flow_manager.ports.retention import Prune, Pruned
 from flow_manager.ports.webhooks import Outbox
 
 if TYPE_CHECKING:
@@ -209,6 +210,10 @@ class Store(Reader, Protocol):
     def claim_due(self, now: datetime, limit: int) -> Awaitable[Sequence[Claimed]]:
         """Claim up to `limit` executions that are due, the longest overdue first. Each gets the
         wake `claim` and an epoch one higher."""
+
+    def prune(self, order: Prune) -> Awaitable[Pruned]:
+        """Remove a few executions that have ended and need not be kept, with all that belongs to them.
+        Never an open one, nor a child before its parent could go."""
 
     def agenda(self, now: datetime) -> Agenda:
         """A quick look, for the poller."""

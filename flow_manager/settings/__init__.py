@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, Self
 from flow_manager.core.addresses import is_loopback
 from flow_manager.core.problems import nearest
 from flow_manager.errors import SettingsError
-from flow_manager.settings.setting import KIB, MIB, Kind, Setting
+from flow_manager.settings.setting import GIB, KIB, MIB, Kind, Setting
 from flow_manager.tasks.builtin.allow_list import AllowList
 from flow_manager.tasks.builtin.programs import parse_programs
 from flow_manager.tasks.builtin.url import parse_urls
@@ -78,6 +78,22 @@ class Settings:
             Kind.CHOICE,
             "What a commit survives: full also a power cut; relaxed only the death of the process.",
             choices=("full", "relaxed"),
+        ),
+    )
+    retention: int = field(
+        default=30,
+        metadata=_about(
+            Kind.INTEGER,
+            "Days for which executions are kept after their end; 0 is for ever.",
+            within=(0, 36_500),
+        ),
+    )
+    max_store: int = field(
+        default=10 * GIB,
+        metadata=_about(
+            Kind.BYTES,
+            "Size of the database beyond which the oldest ended executions go; 0 is no bound.",
+            within=(0, 1024 * GIB),
         ),
     )
     task_modules: tuple[str, ...] = field(

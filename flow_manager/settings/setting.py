@@ -17,6 +17,7 @@ from flow_manager.errors import SettingsError
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
 
 _SWITCH_WORDS: Final = {
     **dict.fromkeys(("true", "1", "yes", "on"), True),
@@ -98,10 +99,10 @@ def _seconds(setting: Setting, given: object) -> timedelta:
 
 
 def _bytes(setting: Setting, given: object) -> int:
-    found = re.fullmatch(r"([0-9]{1,12}) ?(|KiB|MiB)", str(given).strip())
+    found = re.fullmatch(r"([0-9]{1,12}) ?(|KiB|MiB|GiB)", str(given).strip())
     if not found:
-        raise ValueError(_range("a number of bytes, or of KiB or MiB as in 1MiB,", setting))
-    size = int(found[1]) * {"": 1, "KiB": KIB, "MiB": MIB}[found[2]]
+        raise ValueError(_range("a number of bytes, or of KiB, MiB or GiB as in 1MiB,", setting))
+    size = int(found[1]) * {"": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB}[found[2]]
     return int(_within(setting, size, "a number of bytes"))
 
 

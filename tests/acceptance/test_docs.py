@@ -228,7 +228,9 @@ def test_every_option_of_a_command_has_its_line(name: str) -> None:
     page = Page("command-line.md")
     title = next(each for each in page.sections if each.strip("`").split()[0] == name)
 
-    options = [each.opts[0] for each in command_of(name).params if isinstance(each, click.Option)]
+    command = command_of(name)
+    commands = list(command.commands.values()) if isinstance(command, click.Group) else [command]
+    options = [each.opts[0] for one in commands for each in one.params if isinstance(each, click.Option)]
     assert page.column(title) == options
 
 

@@ -12,6 +12,7 @@ import pytest
 from flow_manager.errors import StoreError, StoreFull
 from flow_manager.ports.store import Claim
 from flow_manager.stores.sqlite import connections, write_ahead_log
+from flow_manager.stores.sqlite import store as store_module
 from flow_manager.stores.sqlite.connections import ReadConnection
 from flow_manager.stores.sqlite.store import SqliteStore
 from tests.support.disks import small_disk
@@ -75,6 +76,37 @@ def test_a_foreign_read_lets_the_log_grow_and_its_end_cuts_it(
         await write(store, 30)
 
         assert (tmp_path / "log.db-wal").stat().st_size < 64 * PAGE
+        await store.stop()
+
+    asyncio.run(scenario())
+    assert faults == []
+
+
+@pytest.mark.usefixtures("_short_log")
+def test_the_log_is_cut_soon_after_a_foreign_read_although_nobody_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all times a hundredth as long."""
+    monkeypatch.setattr(write_ahead_log, "TRY_AGAIN", 0.05)
+    monkeypatch.setattr(store_module, "TIDY", 0.02)
+    faults: list[BaseException] = []
+
+    async def scenario() -> None:
+        store = await opened(tmp_path / "log.db", faults)
+        foreign = apsw.Connection(str(tmp_path / "log.db"))
+        foreign.execute("BEGIN; SELECT count(*) FROM executions").fetchall()
+        await write(store, 36)
+        await asyncio.sleep(0.2)
+        assert (tmp_path / "log.db-wal").stat().st_size > 80 * PAGE
+
+        foreign.execute("COMMIT")
+        foreign.close()
+        for _ in range(100):
+            if not (tmp_path / "log.db-wal").stat().st_size:
+                break
+            await asyncio.sleep(0.01)
+
+        assert (tmp_path / "log.db-wal").stat().st_size == 0
         await store.stop()
 
     asyncio.run(scenario())

@@ -46,6 +46,7 @@ SCHEMA: Final = [
     "index labels_by_value ON labels (name, value, execution_id)",
     "index outbox_due ON outbox (destination, next_try) WHERE is_parked = 0",
     "index outbox_parked ON outbox (execution_id) WHERE is_parked = 1",
+    "index remains_due ON remains (due_at)",
     "index schedules_due ON schedules (next_at) WHERE is_paused = 0 AND next_at IS NOT NULL",
     "index slots_of_execution ON slots (execution_id)",
     "index versions_by_digest ON versions (digest)",
@@ -82,6 +83,7 @@ SCHEMA: Final = [
     "ROWID, STRICT",
     "table properties (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID, STRICT",
     "table rates (flow_id TEXT PRIMARY KEY, free_at INTEGER NOT NULL) WITHOUT ROWID, STRICT",
+    "table remains (execution_id BLOB PRIMARY KEY, due_at INTEGER NOT NULL) WITHOUT ROWID, STRICT",
     "table schedules (id TEXT PRIMARY KEY, version INTEGER NOT NULL, document TEXT NOT NULL, is_paused "
     "INTEGER NOT NULL, cursor INTEGER, next_at INTEGER, zone_data TEXT NOT NULL, changed_at INTEGER NOT "
     "NULL) WITHOUT ROWID, STRICT",

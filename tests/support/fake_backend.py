@@ -34,6 +34,7 @@ from flow_manager.ports.backend import (
     TaskType,
     Violation,
 )
+from flow_manager.ports.capsules import Capsules
 from flow_manager.ports.control import Control
 from flow_manager.ports.figures import MetricsPage, NoMetrics
 from flow_manager.ports.scheduling import Fire, Queued, Schedules, StoredSchedule
@@ -173,6 +174,7 @@ class FakeBackend:
     schedules: Schedules = field(default_factory=lambda: ReadingSchedules(NoSchedules(), SystemClock()))
     brood: Sequence[ChildSummary] = ()
     metrics: MetricsPage = field(default_factory=NoMetrics)
+    exported: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.ending.set()
@@ -237,6 +239,10 @@ class FakeBackend:
         self._look_up(execution_id)
         return self.brood
 
+    @property
+    def capsules(self) -> Capsules:
+        return _FakeCapsules(self)
+
     def describe(self, execution_id: str) -> View:
         self._look_up(execution_id)
         return View.fold(execution_id, self.events)
@@ -280,3 +286,15 @@ class FakeBackend:
         self._fail()
         if execution_id != EXECUTION:
             raise ExecutionUnknown("no execution has this id")
+
+
+class _FakeCapsules:
+    """Exports the one execution, without anything in it."""
+
+    def __init__(self, backend: FakeBackend) -> None:
+        self._backend = backend
+
+    def export(self, execution_id: str, exported_at: datetime) -> Mapping[str, Any]:
+        self._backend.describe(execution_id)
+        self._backend.exported.append(execution_id)
+        return {"format": "fake", "execution": execution_id}

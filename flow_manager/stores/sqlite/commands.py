@@ -10,6 +10,7 @@ from typing import Any
 import apsw
 
 from flow_manager.core.states import Wake
+from flow_manager.ports.retention import Prune
 from flow_manager.ports.store import Claim, NewExecution, NewMail, Step
 
 
@@ -79,4 +80,4 @@ class Do:
     write: Callable[[Doing], Any]
 
 
-Command = NewExecution | Step | ClaimDue | SetAside | NewMail | ReadAgain | LookAtChildren | Work | Do
+Command = NewExecution | Step | ClaimDue | SetAside | NewMail | ReadAgain | LookAtChildren | Prune | Work | Do

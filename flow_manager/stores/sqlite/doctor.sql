@@ -30,7 +30,8 @@ WHERE NOT EXISTS (SELECT 1 FROM history h WHERE h.execution_id = e.id) LIMIT ?
 -- name: history_without_execution
 -- Violations: events of an execution that is not there.
 SELECT DISTINCT h.execution_id FROM history h
-WHERE NOT EXISTS (SELECT 1 FROM executions e WHERE e.id = h.execution_id) LIMIT ?
+WHERE NOT EXISTS (SELECT 1 FROM executions e WHERE e.id = h.execution_id)
+    AND NOT EXISTS (SELECT 1 FROM remains r WHERE r.execution_id = h.execution_id) LIMIT ?
 
 -- name: unknown_reason
 -- Violations: a wake reason out of no known ones (a JSON array), which nothing would look for.

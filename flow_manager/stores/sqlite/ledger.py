@@ -18,6 +18,7 @@ from flow_manager.errors import (
     StoreFull,
     StoreLocked,
 )
+from flow_manager.ports.retention import Prune, Pruned
 from flow_manager.ports.store import Claim, Claimed, NewExecution, NewMail, Step
 from flow_manager.stores.sqlite.batches import Rows, StartRows, StepRows
 from flow_manager.stores.sqlite.commands import (
@@ -31,7 +32,9 @@ from flow_manager.stores.sqlite.commands import (
     Work,
 )
 from flow_manager.stores.sqlite.family import Family
+from flow_manager.stores.sqlite.known_definitions import KnownDefinitions
 from flow_manager.stores.sqlite.mailbox import Mailbox
+from flow_manager.stores.sqlite.pruning import Pruning
 from flow_manager.stores.sqlite.rows import (
     UNREADABLE,
     events_of_rows,
@@ -46,7 +49,6 @@ log = logging.getLogger(__name__)
 
 PRIORITIES: Final = (1, 0, -1)
 """From the highest to the lowest."""
-MOST_KNOWN_DEFINITIONS: Final = 10_000
 
 _REFUSED_ROWS: Final = (apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError)
 """SQLite's words for rows that cannot stand where they should; the transaction goes on without them."""
@@ -58,11 +60,12 @@ class SqliteLedger:
     def __init__(self, connection: apsw.Connection, sql: Mapping[str, str]) -> None:
         self._db = connection
         self._sql = sql
-        self._known: set[str] = set()
+        self._definitions = KnownDefinitions()
         self._log = WriteAheadLog(connection)
         self._mailbox = Mailbox(connection, sql)
         self._family = Family(connection, sql, self._mailbox)
         self._doing = Doing(connection, sql, self._start, self._mailbox.send)
+        self._pruning = Pruning(connection, sql)
         self._waits_for_lock = False
 
     def write(self, batch: Sequence[Command]) -> list[Any]:
@@ -79,7 +82,7 @@ class SqliteLedger:
         except Exception as error:  # the command's own fault, found before anything was committed
             self._roll_back()
             raise StoreError(f"this cannot be stored: {type(error).__name__}: {error}") from error
-        self._remember_definitions(batch)
+        self._definitions.committed(batch)
         self._log.keep_short()
         return answers
 
@@ -110,15 +113,10 @@ class SqliteLedger:
             return StoreError(f"the rows of this do not fit to what is stored: {error}")
         return error
 
-    def _remember_definitions(self, batch: Sequence[Command]) -> None:
-        """Only after the commit: a definition that was taken back must be written again."""
-        if len(self._known) > MOST_KNOWN_DEFINITIONS:
-            self._known.clear()
-        for command in batch:
-            if isinstance(command, NewExecution):
-                self._known.add(command.digest)
-            if isinstance(command, NewExecution | Step) and command.children:
-                self._known.update(child.digest for child in command.children)
+    @property
+    def is_untidy(self) -> bool:
+        """Whether any write, of nothing even, would do the file good. May be asked by any thread."""
+        return self._log.is_overdue
 
     def close(self) -> None:
         """Leave one tidy file behind; if that is not possible now, the next start will see to it."""
@@ -154,6 +152,8 @@ class SqliteLedger:
                 return self._work(lambda: command.write(self._db, self._sql))
             case Do():
                 return self._work(lambda: command.write(self._doing))
+            case Prune():
+                return self._prune(command)
             case LookAtChildren():
                 return self._family.look(
                     command.execution_id, command.run, command.attempt, command.with_ends
@@ -179,6 +179,12 @@ class SqliteLedger:
             return refusal
         self._db.execute("RELEASE work")
         return answer
+
+    def _prune(self, command: Prune) -> Pruned:
+        """Flows that go are written again when they are started again."""
+        pruned = self._pruning.prune(command)
+        self._definitions.drop(pruned.definitions)
+        return pruned
 
     def _tell_children(self, step: Step) -> list[str]:
         at = step.events[-1].at if step.events else step.at
@@ -206,7 +212,7 @@ class SqliteLedger:
             self._family.add(children)
 
     def _add_definitions(self, starts: Iterable[NewExecution]) -> None:
-        unknown = {new.digest: new for new in starts if new.digest not in self._known}
+        unknown = self._definitions.unknown(starts)
         rows: Rows = [(bytes.fromhex(digest), new.flow_id, new.definition) for digest, new in unknown.items()]
         self._all("add_definition", rows)
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import apsw
 
 from flow_manager.core.children import Children
 from flow_manager.core.states import Wake
+from flow_manager.errors import StoreError
 from flow_manager.ports.backend import Violation
 from flow_manager.ports.figures import StoreFigures
+from flow_manager.ports.retention import Prune, Pruned
 from flow_manager.ports.store import Agenda, Claim, Claimed, NewExecution, NewMail, Step
 from flow_manager.ports.webhooks import Outbox
 from flow_manager.stores.journal import Journal
@@ -39,6 +42,9 @@ from flow_manager.stores.sqlite.schedules import SqliteSchedules
 
 Answer = TypeVar("Answer")
 
+TIDY: Final = 2.0
+"""Seconds between two looks whether the write-ahead log is to be cut although nobody writes."""
+
 
 class SqliteStore(SqliteReader):
     """Implements `ports.store.Store`.
@@ -63,12 +69,23 @@ class SqliteStore(SqliteReader):
         self._deliveries = SqliteOutbox(path, self.work)
         self.outbox: Outbox = self._deliveries
         self._journal: Journal[Command] | None = None
+        self._tidying: asyncio.Task[None] | None = None
 
     async def open(self, now: datetime, die: Callable[[BaseException], None]) -> None:
         with named_errors(self._path):
             self._writer.execute(STATEMENTS["free_claims"], (to_micros(now),))
             free_deliveries(self._writer, now)
-        self._journal = Journal(SqliteLedger(self._writer, STATEMENTS), asyncio.get_running_loop(), die)
+        ledger, loop = SqliteLedger(self._writer, STATEMENTS), asyncio.get_running_loop()
+        self._journal = Journal(ledger, loop, die)
+        self._tidying = loop.create_task(self._tidy(ledger))
+
+    async def _tidy(self, ledger: SqliteLedger) -> None:
+        """When a read has kept the write-ahead log from being cut, and nobody writes afterwards."""
+        while True:
+            await asyncio.sleep(TIDY)
+            if ledger.is_untidy:
+                with contextlib.suppress(StoreError):
+                    await self.work(_nothing)
 
     def start(self, new: NewExecution) -> Awaitable[Claim]:
         return self._opened.submit(new, urgent=False, is_small=not new.children)
@@ -94,6 +111,9 @@ class SqliteStore(SqliteReader):
     def claim_due(self, now: datetime, limit: int) -> Awaitable[Sequence[Claimed]]:
         return self._opened.submit(ClaimDue(now, limit), urgent=True)
 
+    def prune(self, order: Prune) -> Awaitable[Pruned]:
+        return self._opened.submit(order, urgent=False)
+
     def agenda(self, now: datetime) -> Agenda:
         """On a connection of its own: the loop that asks must not wait for somebody's long list."""
         with self._agenda.lent() as connection:
@@ -117,6 +137,8 @@ class SqliteStore(SqliteReader):
         return self._opened.submit(Do(write), urgent=False)
 
     async def stop(self) -> None:
+        if self._tidying is not None:
+            self._tidying.cancel()
         await asyncio.get_running_loop().run_in_executor(None, self.close)
         if self._journal is None:
             self._writer.close()
@@ -146,3 +168,7 @@ class SqliteStore(SqliteReader):
         if self._journal is None:
             raise RuntimeError("the store is written to before it was opened")
         return self._journal
+
+
+def _nothing(_connection: apsw.Connection, _sql: Mapping[str, str]) -> None:
+    """Writes nothing; what follows every transaction follows it."""

@@ -7,6 +7,7 @@ and after a commit has been answered for, never inside one.
 from __future__ import annotations
 
 import logging
+import time
 from typing import Final
 
 import apsw
@@ -17,6 +18,8 @@ PASSIVE_CHECKPOINT: Final = 4_096
 """Pages in the log (16 MiB) from which it is copied into the database as far as readers allow."""
 TRUNCATING_CHECKPOINT: Final = 16_384
 """Pages in the log (64 MiB) from which readers are waited for and the log is cut."""
+TRY_AGAIN: Final = 5.0
+"""Seconds after which a log that could not be copied is tried again, if it has not grown by then."""
 ALARMING: Final = 65_536
 """Pages in the log (256 MiB) from which somebody should look who keeps it from being cut."""
 
@@ -28,6 +31,7 @@ class WriteAheadLog:
         self._db = connection
         self._pages = 0
         self._next_at = PASSIVE_CHECKPOINT
+        self._again_at = float("inf")
         connection.set_wal_hook(self._committed)
 
     def _committed(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
@@ -36,18 +40,32 @@ class WriteAheadLog:
 
     def keep_short(self) -> None:
         """After a commit: copy the log when it has grown by another 16 MiB. When a reader, or a
-        full disk, is in the way, that much more is written before the next try."""
-        if self._pages < self._next_at:
+        full disk, is in the way, that much more is written, or some seconds pass, before the next try."""
+        if self._pages < self._next_at and not self.is_overdue:
             return
-        truncate = self._pages >= TRUNCATING_CHECKPOINT
-        mode = apsw.SQLITE_CHECKPOINT_TRUNCATE if truncate else apsw.SQLITE_CHECKPOINT_PASSIVE
-        if self._checkpoint(mode):
-            self._next_at = PASSIVE_CHECKPOINT
+        if self._copy():
+            self._next_at, self._again_at = PASSIVE_CHECKPOINT, float("inf")
             return
         self._next_at = self._pages + PASSIVE_CHECKPOINT
+        self._again_at = time.monotonic() + TRY_AGAIN
         if self._pages >= ALARMING:
             size = self._pages * 4 // 1024
             log.warning("the write-ahead log has grown to %d MiB: a long read keeps it from being cut", size)
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether a log that could not be copied should be tried again. May be asked by any thread."""
+        return time.monotonic() >= self._again_at
+
+    def _copy(self) -> bool:
+        """Whether all of the log was copied. Only a log that is long is worth waiting for readers; one that
+        kept it from being cut before is not waited for again, but looked at."""
+        is_long = self._pages >= TRUNCATING_CHECKPOINT
+        if self.is_overdue and not self._checkpoint(apsw.SQLITE_CHECKPOINT_PASSIVE):
+            return False
+        return self._checkpoint(
+            apsw.SQLITE_CHECKPOINT_TRUNCATE if is_long else apsw.SQLITE_CHECKPOINT_PASSIVE
+        )
 
     def make_room(self) -> None:
         """On a full disk: what the log holds may fit into the database where it stands. If the database

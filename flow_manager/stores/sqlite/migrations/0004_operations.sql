@@ -95,6 +95,14 @@ CREATE INDEX fires_started ON fires (schedule_id, nominal, execution_id) WHERE e
 CREATE INDEX fires_queued ON fires (schedule_id) WHERE outcome = 'queued';
 CREATE INDEX fires_by_age ON fires (at);
 
+-- Executions that were pruned and of which something is left: more rows than go in one step, or a key that
+-- is too young. They may go at `due_at`.
+CREATE TABLE remains (
+    execution_id BLOB PRIMARY KEY,
+    due_at       INTEGER NOT NULL
+) WITHOUT ROWID, STRICT;
+CREATE INDEX remains_due ON remains (due_at);
+
 -- What is to be told to whom, written together with what it tells of. `secret` is the name of the one that signs.
 -- Until `next_try` nobody else may send it. Parked: given up, for an operator.
 CREATE TABLE outbox (
