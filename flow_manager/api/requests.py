@@ -33,6 +33,10 @@ from flow_manager.errors import Problem, TooLarge
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """Methods that change nothing and have no body."""
 
+EVENT_STREAM: Final = "text/event-stream"
+EVENTS: Final = ("/events", ":events")
+"""The ends of the addresses whose answers are such streams."""
+
 _CLOSE: Final = ("Connection", "close")
 """What is left of a body that nobody read is no next request."""
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -62,7 +66,8 @@ class Guard:
                 BAD_REQUEST, "a request of this method has no body", headers=[("Connection", "close")]
             )
         accept = environ.get("HTTP_ACCEPT")
-        if accept is not None and not _accepts_json(accept):
+        is_stream = environ["PATH_INFO"].endswith(EVENTS)
+        if accept is not None and not (_accepts_json(accept) or (is_stream and _accepts_events(accept))):
             raise Refusal(NOT_ACCEPTABLE, f"the Accept header excludes {JSON} and {PROBLEM_JSON}")
 
     def _check_host(self, host: str) -> bool:
@@ -93,6 +98,12 @@ def _refuse_other_origins(environ: Mapping[str, Any], host: str) -> None:
 def _accepts_json(header: str) -> bool:
     accept = parse_accept_header(header[:1024], MIMEAccept)
     return accept.best_match((JSON, PROBLEM_JSON)) is not None
+
+
+@lru_cache(maxsize=256)
+def _accepts_events(header: str) -> bool:
+    accept = parse_accept_header(header[:1024], MIMEAccept)
+    return accept.best_match((EVENT_STREAM,)) is not None
 
 
 def read_body(limit: int) -> object:
@@ -160,15 +171,16 @@ def _too_large(limit: int) -> TooLarge:
     return TooLarge(detail, [Problem("#", "too-large", detail)])
 
 
-def read_parameters(*known: str) -> dict[str, str]:
-    """The query parameters by name. Raises `Refusal` for any that is unknown or given twice."""
+def read_parameters(*known: str, repeatable: tuple[str, ...] = ()) -> dict[str, str]:
+    """The query parameters by name. Raises `Refusal` for any that is unknown, or given twice and not
+    `repeatable`."""
     if not request.environ.get("QUERY_STRING"):
         return {}
     errors = []
     for name, values in request.args.lists():
         if name not in known:
             errors.append(parameter_error(name[:64], "unknown-parameter", _known(name, known)))
-        elif len(values) > 1:
+        elif len(values) > 1 and name not in repeatable:
             errors.append(parameter_error(name, "repeated", "give it once"))
     if errors:
         raise Refusal(INVALID_REQUEST, f"{len(errors)} of the query parameters are not valid", errors=errors)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from flow_manager.core.events import Event
 from flow_manager.core.view import View
-from flow_manager.ports.observer import Observer
+from flow_manager.ports.observer import Observer, Watcher
 
 log = logging.getLogger(__name__)
 
@@ -15,6 +15,7 @@ log = logging.getLogger(__name__)
 class Audience:
     def __init__(self, observers: Iterable[Observer]) -> None:
         self._observers = tuple(observers)
+        self._watchers: tuple[Watcher, ...] = ()
 
     def add(self, observer: Observer) -> None:
         """Tell one more."""
@@ -26,3 +27,14 @@ class Audience:
                 observer.recorded(view, events)
             except Exception:  # an observer may be anybody's code
                 log.exception("an observer failed")
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tell one more of executions that are taken up and parked."""
+        self._watchers = (*self._watchers, watcher)
+
+    def moved(self, view: View) -> None:
+        for watcher in self._watchers:
+            try:
+                watcher.moved(view)
+            except Exception:  # as above
+                log.exception("a watcher failed")

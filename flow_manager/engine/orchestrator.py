@@ -64,6 +64,7 @@ class FlowOrchestrator:
         self.clock = clock
         self._audience = Audience(observers)
         self.observe, self.recorded = self._audience.add, self._audience.recorded
+        self.watch, self.moved = self._audience.watch, self._audience.moved
         self._admission = Admission(limits, clock)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._driven: dict[str, ClaimedExecution] = {}
@@ -244,6 +245,8 @@ class FlowOrchestrator:
 
     def _settle(self, execution: ClaimedExecution, wake: Wake | None) -> None:
         execution_id = execution.claim.execution_id
+        if wake is not None:
+            self.moved(execution.view.waiting_for(wake))
         if wake is None:
             self._waiters.ended(execution.view)
             if execution.view.parent is not None:
@@ -272,6 +275,8 @@ class FlowOrchestrator:
             await self.store.set_aside(claim, wake)
         except FlowManagerError as error:
             log.error("execution %s could not be set aside: %s", claim.execution_id, error)
+        else:
+            self.moved(View(claim.execution_id).waiting_for(wake))
         self._waiters.left(claim.execution_id)
 
     # -- continuing what is due
@@ -295,6 +300,7 @@ class FlowOrchestrator:
             return
         loss = IN_DOUBT if claim.execution_id in self._doubtful else WORKER_DIED
         self._doubtful.discard(claim.execution_id)
+        self.moved(view)
         execution = ClaimedExecution(flow, view, claim, self, loss)
         await self._drive(execution.with_mail(claimed.mail, claimed.newest_mail), None)
 

@@ -19,6 +19,8 @@ from flow_manager.core.states import ExecutionStatus
 from flow_manager.core.view import View
 from flow_manager.engine.approvals import Approvals
 from flow_manager.engine.flows import DigestCache, StoredFlows, weight_of
+from flow_manager.engine.following import Followers
+from flow_manager.engine.search import ExecutionSearch
 from flow_manager.errors import ApprovalOver, StoreReadOnly
 from flow_manager.ports.backend import (
     Answer,
@@ -54,6 +56,8 @@ class ReadingBackend:
         flows: StoredFlows | None = None,
     ) -> None:
         self._reader = reader
+        self.search = ExecutionSearch(reader)
+        self.live = Followers(reader)
         self._catalogue = catalogue
         self._parser = FlowParser(catalogue.input_models(), secrets)
         self._flows = flows or StoredFlows()
@@ -142,4 +146,5 @@ class ReadingBackend:
         return self._reader.violations()
 
     def close(self, grace: timedelta | None = None) -> None:
+        self.live.close()
         self._reader.close()

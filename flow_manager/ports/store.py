@@ -27,6 +27,8 @@ from flow_manager.core.mail import Mail, MailKind
 from flow_manager.core.states import ExecutionStatus, Wake
 from flow_manager.core.view import View
 from flow_manager.ports.backend import ChildSummary, Summary, Violation
+from flow_manager.ports.live import News
+from flow_manager.ports.search import Filter, Found
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -117,6 +119,17 @@ class Reader(Protocol):
 
     def executions(self, *, limit: int = 50, status: ExecutionStatus | None = None) -> Sequence[Summary]:
         """The newest first."""
+
+    def find(self, wanted: Filter, before: str | None, limit: int) -> Found:
+        """Up to `limit` executions that are `wanted`, with an id below `before`. Looks at no more than a
+        bounded number of them."""
+
+    def counts(self) -> Mapping[ExecutionStatus, int]:
+        """How many executions there are of each status."""
+
+    def news(self, execution_id: str, after: int) -> News:
+        """The events after number `after`, but no more than a bounded number of them. Raises
+        `ExecutionUnknown` and `StoreDamaged`."""
 
     def violations(self) -> Sequence[Violation]:
         """Where one of the truths above does not hold."""
