@@ -12,7 +12,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Final
 
 from flow_manager.core.events import Event
@@ -80,7 +80,7 @@ class Followers:
 
     # -- following
 
-    def events(self, execution_id: str, after: int = 0) -> Iterator[News]:
+    def events(self, execution_id: str, after: int = 0) -> Generator[News, None, None]:
         with self._following(execution_id) as announced:
             while not self._closing.is_set():
                 announced.clear()
@@ -99,7 +99,7 @@ class Followers:
             if not news.events and _waits_for_an_operator(self._reader.describe(execution_id)):
                 return
 
-    def changes(self, position: str | None = None) -> Iterator[Changes]:
+    def changes(self, position: str | None = None) -> Generator[Changes, None, None]:
         announced = threading.Event()
         with self._lock:
             self._watchers = [*self._watchers, announced]

@@ -68,7 +68,7 @@ class NativeBackend(ReadingBackend):
         self._most_input = most_input
         self._die = die
         orchestrator.observe(self.live)
-        orchestrator.watch(self.live)
+        orchestrator.audience.watch(self.live)
         self._lookups = ThreadPoolExecutor(1, "flow-manager-lookup")
         self._open = _Refreshed(self.store.open_executions, self._lookups)
         self._hurry = asyncio.Event()

@@ -62,9 +62,8 @@ class FlowOrchestrator:
         self.store = store
         self.worker = worker
         self.clock = clock
-        self._audience = Audience(observers)
-        self.observe, self.recorded = self._audience.add, self._audience.recorded
-        self.watch, self.moved = self._audience.watch, self._audience.moved
+        self.audience = Audience(observers)
+        self.observe, self.recorded = self.audience.add, self.audience.recorded
         self._admission = Admission(limits, clock)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._driven: dict[str, ClaimedExecution] = {}
@@ -157,7 +156,7 @@ class FlowOrchestrator:
         finally:
             self._admission.answered()
         self._admission.waiting += not has_place
-        self.recorded(view, plan.events)
+        self.recorded(view, plan.events, wake_of(action, now))
         if waiter.started(execution_id):
             self._waiters.add(execution_id, waiter)
         await self._drive(ClaimedExecution(flow, view, claim, self), action)
@@ -245,17 +244,13 @@ class FlowOrchestrator:
 
     def _settle(self, execution: ClaimedExecution, wake: Wake | None) -> None:
         execution_id = execution.claim.execution_id
-        if wake is not None:
-            self.moved(execution.view.waiting_for(wake))
         if wake is None:
             self._waiters.ended(execution.view)
             if execution.view.parent is not None:
                 self.poller.nudge()
         elif wake.reason in FOR_AN_OPERATOR or self._draining:
             if wake.reason is WakeReason.CODE:
-                log.warning(
-                    "execution %s waits for a start with the code of task %s", execution_id, wake.detail
-                )
+                log.warning("execution %s waits for a start with the code of %s", execution_id, wake.detail)
             self._waiters.left(execution_id)
         else:
             self.poller.nudge()
@@ -273,10 +268,9 @@ class FlowOrchestrator:
         wake = Wake(WakeReason.REPAIR, self.clock.now(), reason[:500])
         try:
             await self.store.set_aside(claim, wake)
+            self.audience.moved(View(claim.execution_id).waiting_for(wake))
         except FlowManagerError as error:
             log.error("execution %s could not be set aside: %s", claim.execution_id, error)
-        else:
-            self.moved(View(claim.execution_id).waiting_for(wake))
         self._waiters.left(claim.execution_id)
 
     # -- continuing what is due
@@ -300,7 +294,7 @@ class FlowOrchestrator:
             return
         loss = IN_DOUBT if claim.execution_id in self._doubtful else WORKER_DIED
         self._doubtful.discard(claim.execution_id)
-        self.moved(view)
+        self.audience.moved(view)
         execution = ClaimedExecution(flow, view, claim, self, loss)
         await self._drive(execution.with_mail(claimed.mail, claimed.newest_mail), None)
 

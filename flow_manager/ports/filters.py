@@ -77,7 +77,7 @@ _FAULTS: Final = {
     "status": ("unknown-status", f"one of {', '.join(_STATUSES)}"),
     "since": ("bad-time", _A_TIME),
     "until": ("bad-time", _A_TIME),
-    "error": ("bad-code", "a code of an error, or the beginning of one up to a dot"),
+    "error": ("bad-name", "a code of an error, or the beginning of one up to a dot"),
     "reason": ("unknown-reason", f"one of {', '.join(_REASONS)}"),
     "q": ("bad-text", f"one line of 1 to {MOST_TEXT} characters"),
 }
