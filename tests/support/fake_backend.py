@@ -126,7 +126,9 @@ class FakeSearch:
 
     def page(self, wanted: Filter, cursor: str | None = None, limit: int = 50) -> Page:
         self.asked.append((wanted, cursor, limit))
-        return Page(self.backend.executions(limit=limit, status=wanted.status), self.cursor)
+        listed = self.backend.executions(limit=limit, status=wanted.status)
+        is_ours = wanted.flow_id in (None, listed[0].flow_id)
+        return Page(listed if is_ours else (), self.cursor)
 
     def counts(self) -> Mapping[ExecutionStatus, int]:
         return {**dict.fromkeys(ExecutionStatus, 0), ExecutionStatus.COMPLETED: 1}

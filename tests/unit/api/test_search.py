@@ -16,7 +16,7 @@ from tests.unit.api.conftest import codes_of, kind_of
         ("", Filter(), None, 50),
         ("?limit=1", Filter(), None, 1),
         ("?limit=1000&status=failed", Filter(status=ExecutionStatus.FAILED), None, 1000),
-        ("?flow_id=order&version=2&cursor=c", Filter(flow_id="order", version=2), "c", 50),
+        ("?flow_id=flow123&version=2&cursor=c", Filter(flow_id="flow123", version=2), "c", 50),
         ("?label=a:1&label=b:2&q=x+%25", Filter(labels=(("a", "1"), ("b", "2")), text="x %"), None, 50),
     ],
 )

@@ -147,7 +147,8 @@ class FakeReader:
 
     def find(self, wanted: Filter, before: str | None, limit: int) -> Found:
         self.asked.append((wanted, before, limit))
-        return self.looks.pop(0)
+        found = self.looks.pop(0)
+        return found if wanted.flow_id in (None, "flow123") else Found([], None)
 
     def news(self, execution_id: str, after: int) -> News:
         self.describe(execution_id)
