@@ -58,8 +58,9 @@ class Followers:
 
     def _note(self, view: View) -> None:
         """One that moves is told of at each of its steps; others come back with another status."""
+        change = Change(view.execution_id, view.flow_id, view.status, view.started_at, view.ended_at)
         with self._lock:
-            self._changes.append(Change.to(view))
+            self._changes.append(change)
             self._told += 1
             if view.wake is None and not view.is_ended:
                 self._statuses[view.execution_id] = view.status

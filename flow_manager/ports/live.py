@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 import msgspec
@@ -10,7 +11,6 @@ import msgspec
 from flow_manager.core.attempts import format_time
 from flow_manager.core.events import Event
 from flow_manager.core.states import ExecutionStatus
-from flow_manager.core.view import View
 
 
 class News(msgspec.Struct, frozen=True):
@@ -26,23 +26,17 @@ class Change(msgspec.Struct, frozen=True):
     execution_id: str
     flow_id: str
     status: ExecutionStatus
-    start_time: str | None
-    end_time: str | None
-
-    @classmethod
-    def to(cls, view: View) -> Change:
-        started, ended = view.started_at, view.ended_at
-        return cls(
-            view.execution_id,
-            view.flow_id,
-            view.status,
-            None if started is None else format_time(started),
-            None if ended is None else format_time(ended),
-        )
+    started_at: datetime | None
+    ended_at: datetime | None
 
     def to_json(self) -> dict[str, Any]:
-        body: dict[str, Any] = msgspec.to_builtins(self)
-        return body
+        return {
+            "execution_id": self.execution_id,
+            "flow_id": self.flow_id,
+            "status": self.status.value,
+            "start_time": None if self.started_at is None else format_time(self.started_at),
+            "end_time": None if self.ended_at is None else format_time(self.ended_at),
+        }
 
 
 class Changes(msgspec.Struct, frozen=True):

@@ -12,14 +12,14 @@ from flow_manager.core.states import ExecutionStatus
 from flow_manager.errors import StoreDamaged
 from flow_manager.ports.live import Change, Changes
 from flow_manager.settings import Settings
-from tests.support.fake_backend import COMPLETED, EXECUTION, FakeBackend
+from tests.support.fake_backend import COMPLETED, EXECUTION, FakeBackend, second
 from tests.unit.api.conftest import client_of, kind_of
 
 EVENTS = f"/v1/executions/{EXECUTION}/events"
 CHANGES = "/v1/executions:events"
 STREAM = {"Accept": "text/event-stream"}
-RAN = Change("one", "shop", ExecutionStatus.RUNNING, "2026-01-01T00:00:00Z", None)
-DONE = Change("two", "shop", ExecutionStatus.COMPLETED, "2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z")
+RAN = Change("one", "shop", ExecutionStatus.RUNNING, second(0), None)
+DONE = Change("two", "shop", ExecutionStatus.COMPLETED, second(0), second(1))
 
 
 def blocks(text: str) -> list[dict[str, str]]:

@@ -183,4 +183,4 @@ def test_a_status_is_told_of_what_cannot_be_read(live: Followers) -> None:
     live.moved(View("one").waiting_for(Wake(WakeReason.REPAIR, AT)))
 
     (change,) = next(news).changes
-    assert (change.status, change.flow_id, change.start_time) == (ExecutionStatus.NEEDS_REPAIR, "", None)
+    assert (change.status, change.flow_id, change.started_at) == (ExecutionStatus.NEEDS_REPAIR, "", None)
