@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import embedded, http, parsing, sleeping, start, waiting, whatif
+from benchmarks import embedded, http, parsing, sleeping, start, stored, waiting, whatif
 from benchmarks.figures import Figure, save, show
 
 WORKLOADS = (
@@ -13,6 +13,7 @@ WORKLOADS = (
     ({"W2"}, embedded.long_flow),
     ({"W1C"}, http.requests),
     ({"W3"}, sleeping.sleeping),
+    ({"W4"}, stored.stored),
     ({"W5"}, parsing.parsing),
     ({"W6"}, start.starting),
     ({"W7"}, waiting.waiting),

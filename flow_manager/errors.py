@@ -9,6 +9,7 @@
     │   └── TooLarge              over a size limit, refused before its meaning was looked at
     ├── SettingsError             a setting is unknown, unreadable or forbidden
     ├── TaskRegistrationError     a task cannot be registered, or its module not imported
+    ├── CursorInvalid             no list gave out this cursor, or another one did
     ├── ExecutionUnknown          no execution has this id
     ├── ExecutionOver             the execution has ended, and nothing can be sent to it
     ├── StateForbids              the execution, as it stands, cannot do what is asked
@@ -120,6 +121,10 @@ class SettingsError(FlowManagerError):
 
 class TaskRegistrationError(FlowManagerError):
     code = "task.registration"
+
+
+class CursorInvalid(FlowManagerError):
+    code = "cursor.invalid"
 
 
 class ExecutionUnknown(FlowManagerError):

@@ -13,12 +13,14 @@ from flow_manager.api.brief import FlowRoutes
 from flow_manager.api.capsules import CapsuleRoutes
 from flow_manager.api.control import ControlRoutes
 from flow_manager.api.health import add_health_routes
+from flow_manager.api.live import LiveRoutes
 from flow_manager.api.metrics import add_metrics_route
 from flow_manager.api.openapi import DocumentRoutes
 from flow_manager.api.problems import REQUEST_ID, answer_error
 from flow_manager.api.requests import Guard
 from flow_manager.api.room import Room
 from flow_manager.api.schedules import ScheduleRoutes
+from flow_manager.api.search import SearchRoutes
 from flow_manager.api.settings import ApiSettings
 from flow_manager.api.simulation import SimulationRoutes
 from flow_manager.api.v1 import ResourceRoutes
@@ -36,7 +38,10 @@ def create_app(backend: Backend, settings: ApiSettings) -> Flask:
     app.register_error_handler(Exception, answer_error)
     bodies = Room.for_bodies(settings.handler_threads)
     FlowRoutes(backend, settings, bodies).add_to(app)
-    ResourceRoutes(backend, settings).add_to(app)
+    reads = Room.for_long_reads(settings.handler_threads)
+    ResourceRoutes(backend, reads, settings.max_body).add_to(app)
+    SearchRoutes(backend, reads).add_to(app)
+    LiveRoutes(backend, Room(settings.max_followers)).add_to(app)
     ControlRoutes(backend, settings, bodies).add_to(app)
     ScheduleRoutes(backend, settings, bodies).add_to(app)
     CapsuleRoutes(backend).add_to(app)

@@ -17,6 +17,7 @@ from flow_manager.api.answers import json_response
 from flow_manager.errors import (
     ApprovalOver,
     ApprovalUnknown,
+    CursorInvalid,
     ExecutionOver,
     ExecutionUnknown,
     FlowManagerError,
@@ -61,6 +62,7 @@ class Kind:
 BAD_REQUEST = Kind(400, "bad-request", "The request cannot be read")
 MALFORMED_JSON = Kind(400, "malformed-json", "The body is not acceptable JSON")
 BAD_HOST = Kind(400, "bad-host", "The Host header does not name this service")
+INVALID_CURSOR = Kind(400, "invalid-cursor", "The cursor does not belong to this list")
 NOT_ASKED = Kind(403, "not-asked", "Somebody else was asked")
 CROSS_ORIGIN = Kind(403, "cross-origin", "The request comes from a page of another origin")
 NOT_FOUND = Kind(404, "not-found", "There is nothing here")
@@ -95,6 +97,7 @@ KINDS: Final[Mapping[type[BaseException], Kind]] = {
     ScheduleConflict: VERSION_MISMATCH,
     TooLarge: TOO_LARGE,
     InvalidInput: INVALID_REQUEST,
+    CursorInvalid: INVALID_CURSOR,
     ExecutionUnknown: NOT_FOUND,
     ExecutionOver: ALREADY_TERMINAL,
     StateForbids: STATE_FORBIDS,

@@ -41,6 +41,9 @@ OTHER_TYPES: Final[Mapping[str, tuple[str, ...]]] = {
     "/metrics": ("text/plain", "text/*", "application/openmetrics-text"),
 }
 """What is answered at paths where it is not JSON."""
+EVENT_STREAM: Final = "text/event-stream"
+EVENTS: Final = ("/events", ":events")
+"""The ends of the addresses whose answers are such streams."""
 
 _CLOSE: Final = ("Connection", "close")
 """What is left of a body that nobody read is no next request."""
@@ -69,7 +72,8 @@ class Guard:
         elif environ.get("CONTENT_LENGTH", "0") not in ("", "0") or "HTTP_TRANSFER_ENCODING" in environ:
             raise _needless_body(request.routing_exception)
         accept = environ.get("HTTP_ACCEPT")
-        others = OTHER_TYPES.get(environ["PATH_INFO"], ())
+        path = environ["PATH_INFO"]
+        others = (EVENT_STREAM,) if path.endswith(EVENTS) else OTHER_TYPES.get(path, ())
         if accept is not None and not _accepts(accept, others):
             answers = others[0] if others else JSON
             raise Refusal(NOT_ACCEPTABLE, f"the Accept header excludes {answers} and {PROBLEM_JSON}")
@@ -112,6 +116,12 @@ def _accepts(header: str, others: tuple[str, ...]) -> bool:
     if others and any(part.partition(";")[0].strip().lower() in others for part in header.split(",")):
         return True
     return parse_accept_header(header, MIMEAccept).best_match((JSON, PROBLEM_JSON)) is not None
+
+
+@lru_cache(maxsize=256)
+def _accepts_events(header: str) -> bool:
+    accept = parse_accept_header(header[:1024], MIMEAccept)
+    return accept.best_match((EVENT_STREAM,)) is not None
 
 
 def read_body(limit: int) -> object:
@@ -179,15 +189,16 @@ def _too_large(limit: int) -> TooLarge:
     return TooLarge(detail, [Problem("#", "too-large", detail)])
 
 
-def read_parameters(*known: str) -> dict[str, str]:
-    """The query parameters by name. Raises `Refusal` for any that is unknown or given twice."""
+def read_parameters(*known: str, repeatable: tuple[str, ...] = ()) -> dict[str, str]:
+    """The query parameters by name. Raises `Refusal` for any that is unknown, or given twice and not
+    `repeatable`."""
     if not request.environ.get("QUERY_STRING"):
         return {}
     errors = []
     for name, values in request.args.lists():
         if name not in known:
             errors.append(parameter_error(name[:64], "unknown-parameter", _known(name, known)))
-        elif len(values) > 1:
+        elif len(values) > 1 and name not in repeatable:
             errors.append(parameter_error(name, "repeated", "give it once"))
     if errors:
         raise Refusal(INVALID_REQUEST, f"{len(errors)} of the query parameters are not valid", errors=errors)

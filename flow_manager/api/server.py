@@ -39,6 +39,8 @@ HEAD_BYTES: Final = 32 * 1024
 """The largest head of a request that is read, its address included."""
 IDLE_THREAD: Final = 60
 """Seconds after which a handler thread without work ends."""
+CLIENT_SILENCE: Final = 60_000
+"""Milliseconds after which a client is dropped that takes nothing of what is sent to it."""
 LAST_ANSWERS: Final = 5.0
 """Seconds for answers under way to reach their clients after the drain."""
 
@@ -73,7 +75,9 @@ class ApiServer:
 
     def serve(self) -> None:
         """Serve until a signal. Must be called on the main thread, where signals arrive."""
-        server = _Granian(self._socket, self._settings.handler_threads, self._signals.put)
+        # Whoever follows executions holds a thread, and must not take it from the others.
+        threads = self._settings.handler_threads + self._settings.max_followers
+        server = _Granian(self._socket, threads, self._signals.put)
         server.on_startup(lambda: log.info("listening on %s", self.url))
         threading.Thread(target=self._heed_signals, args=(server,), name="signals", daemon=True).start()
         server.serve_app(self._app)
@@ -173,6 +177,8 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # of Linux; the connections have it from the listener
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, CLIENT_SILENCE)
         listening.bind(address)
         listening.listen(BACKLOG)
     except OSError as error:

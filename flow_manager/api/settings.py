@@ -25,6 +25,9 @@ class ApiSettings(Protocol):
     def max_waiters(self) -> int: ...
 
     @property
+    def max_followers(self) -> int: ...
+
+    @property
     def wait_limit(self) -> timedelta: ...
 
     @property

@@ -28,6 +28,7 @@ from flow_manager.core.simulation.simulate import simulate
 from flow_manager.core.simulation.whatif import Comparison, WhatIf, summary_of
 from flow_manager.errors import InvalidRequest, Problem
 from flow_manager.ports.backend import MOST_LISTED, Backend
+from flow_manager.ports.search import Filter
 
 AT_ONCE: Final = 2
 """Requests that are worked on at once: each keeps a core busy."""
@@ -110,9 +111,9 @@ class SimulationRoutes:
     def _chosen(self, against: Against, flow: Flow) -> Sequence[str]:
         if against.executions is not None:
             return [read_execution_id(text) for text in against.executions]
-        flow_id = against.flow_id or flow.id
-        newest = self._backend.executions(limit=MOST_LISTED)
-        return [each.execution_id for each in newest if each.flow_id == flow_id][: against.limit]
+        wanted = Filter(flow_id=against.flow_id or flow.id)
+        page = self._backend.search.page(wanted, None, against.limit)
+        return [each.execution_id for each in page.executions]
 
     def _compare(self, what_if: WhatIf, ids: Sequence[str]) -> Iterator[tuple[str, Comparison]]:
         read = 0

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any, Final
-
 import msgspec
 from flask import Flask, Response
 
 from flow_manager.api.answers import answer
 from flow_manager.api.bodies import Nothing, read_model
-from flow_manager.api.problems import INVALID_REQUEST, Refusal
-from flow_manager.api.requests import parameter_error, read_body, read_parameters
+from flow_manager.api.requests import read_body, read_parameters
 from flow_manager.api.room import Room
-from flow_manager.api.settings import ApiSettings
 from flow_manager.core.document import flow_schema
 from flow_manager.core.execution_id import read_execution_id
-from flow_manager.core.problems import nearest
-from flow_manager.core.states import ExecutionStatus
-from flow_manager.ports.backend import DEFAULT_LISTED, MOST_LISTED, Backend
-
-_LIMIT: Final = re.compile(r"[0-9]{1,9}")
+from flow_manager.ports.backend import Backend
 
 
 class ResourceRoutes:
@@ -29,13 +20,12 @@ class ResourceRoutes:
     Those whose work grows with the store share a small room; beyond it they are refused with 503.
     """
 
-    def __init__(self, backend: Backend, settings: ApiSettings) -> None:
+    def __init__(self, backend: Backend, room: Room, max_body: int) -> None:
         self._backend = backend
-        self._max_body = settings.max_body
-        self._room = Room.for_long_reads(settings.handler_threads)
+        self._max_body = max_body
+        self._room = room
 
     def add_to(self, app: Flask) -> None:
-        app.add_url_rule("/v1/executions", view_func=self.executions)
         app.add_url_rule("/v1/executions/<text>", view_func=self.execution)
         app.add_url_rule("/v1/executions/<text>/history", view_func=self.history)
         app.add_url_rule("/v1/executions/<text>/why", view_func=self.why)
@@ -44,20 +34,6 @@ class ResourceRoutes:
         app.add_url_rule("/v1/schema/flow", view_func=self.schema)
         app.add_url_rule("/v1/doctor", view_func=self.doctor)
         app.add_url_rule("/v1/doctor:repair", view_func=self.repair, methods=["POST"])
-
-    def executions(self) -> Response:
-        """The newest first."""
-        parameters = read_parameters("limit", "status")
-        errors: list[dict[str, Any]] = []
-        limit = _read_limit(parameters.get("limit"), errors)
-        status = _read_status(parameters.get("status"), errors)
-        if errors:
-            raise Refusal(
-                INVALID_REQUEST, f"{len(errors)} of the query parameters are not valid", errors=errors
-            )
-        with self._room:
-            found = self._backend.executions(limit=limit, status=status)
-            return answer({"executions": [summary.to_json() for summary in found]})
 
     def execution(self, text: str) -> Response:
         read_parameters()
@@ -116,25 +92,3 @@ class ResourceRoutes:
             mended = [each.to_json() for each in self._backend.repair()]
             left = [each.to_json() for each in self._backend.violations()]
             return answer({"mended": mended, "sound": not left, "violations": left})
-
-
-def _read_limit(text: str | None, errors: list[dict[str, Any]]) -> int:
-    if text is None:
-        return DEFAULT_LISTED
-    if not _LIMIT.fullmatch(text) or not 1 <= int(text) <= MOST_LISTED:
-        errors.append(parameter_error("limit", "out-of-range", f"a whole number from 1 to {MOST_LISTED}"))
-        return DEFAULT_LISTED
-    return int(text)
-
-
-def _read_status(text: str | None, errors: list[dict[str, Any]]) -> ExecutionStatus | None:
-    if text is None:
-        return None
-    try:
-        return ExecutionStatus(text)
-    except ValueError:
-        names = [status.value for status in ExecutionStatus]
-        likely = nearest(text, names)
-        hint = f"; did you mean {likely}?" if likely else ""
-        errors.append(parameter_error("status", "unknown-status", f"one of {', '.join(names)}{hint}"))
-        return None

@@ -1,4 +1,4 @@
-"""`flow-manager list`, `show` and `doctor`: what is stored, also while a server owns the file, or what a
+"""`flow-manager show`, `why` and `doctor`: what is stored, also while a server owns the file, or what a
 server tells."""
 
 from __future__ import annotations
@@ -17,51 +17,11 @@ from flow_manager.cli.source import mend, open_source, url_option
 from flow_manager.core.attempts import format_time
 from flow_manager.core.events import Event
 from flow_manager.core.execution_id import read_execution_id
-from flow_manager.core.states import ExecutionStatus, WakeReason
+from flow_manager.core.states import WakeReason
 from flow_manager.core.view import View
 from flow_manager.core.why import explain
-from flow_manager.ports.backend import DEFAULT_LISTED, MOST_LISTED
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-
-
-@click.command("list", short_help="List executions, the newest first.")
-@click.option(
-    "--limit",
-    type=click.IntRange(1, MOST_LISTED),
-    default=DEFAULT_LISTED,
-    show_default=True,
-    help="At most so many.",
-)
-@click.option(
-    "--status",
-    type=click.Choice([status.value for status in ExecutionStatus]),
-    help="Only with this status.",
-)
-@as_json_option
-@url_option
-@setting_options("database")
-def list_executions(
-    limit: int, status: str | None, as_json: bool, url: str | None, **options: object
-) -> None:
-    """List executions, the newest first."""
-    wanted = None if status is None else ExecutionStatus(status)
-    with closing(open_source(url, options)) as source:
-        summaries = source.executions(limit=limit, status=wanted)
-    if as_json:
-        output.show_json([summary.to_json() for summary in summaries])
-        return
-    rows = [
-        (
-            each.execution_id,
-            each.flow_id,
-            output.status_text(each.status.value),
-            output.short_time(each.started_at),
-            output.short_time(each.ended_at),
-        )
-        for each in summaries
-    ]
-    output.show_table(("execution", "flow", "status", "started", "ended"), rows, empty="no executions")
 
 
 @click.command(short_help="Show one execution and its task runs.")
@@ -78,11 +38,11 @@ def show(text: str, history: bool, as_json: bool, url: str | None, **options: ob
         events = source.history(execution_id) if history else ()
     if as_json:
         body = view.to_json()
-        output.show_json(body | {"history": [_written(event) for event in events]} if history else body)
+        output.show_json(body | {"history": [written(event) for event in events]} if history else body)
         return
     _show_view(view)
     if events:
-        rows = [_event_row(number, event) for number, event in enumerate(events, start=1)]
+        rows = [event_row(number, event) for number, event in enumerate(events, start=1)]
         output.show_table(("no", "at", "event", "details"), rows)
 
 
@@ -159,13 +119,13 @@ def _show_view(view: View) -> None:
     output.show_table(("run", "task", "attempt", "status", "message"), rows, empty="no task has run yet")
 
 
-def _written(event: Event) -> dict[str, Any]:
+def written(event: Event) -> dict[str, Any]:
     fields: dict[str, Any] = msgspec.to_builtins(event)
     return fields
 
 
-def _event_row(number: int, event: Event) -> tuple[str, str, str, str]:
-    fields = _written(event)
+def event_row(number: int, event: Event) -> tuple[str, str, str, str]:
+    fields = written(event)
     kind = fields.pop("type")
     del fields["at"]
     details = msgspec.json.encode(fields).decode() if fields else ""

@@ -44,8 +44,9 @@ COMMANDS: Final[Mapping[str, Place]] = MappingProxyType(
             "flow_manager.cli.whatif:what_if", "Hold an edited flow against recorded executions."
         ),
         "tasks": Place("flow_manager.cli.tasks:tasks", "List the registered task types."),
-        "list": Place("flow_manager.cli.executions:list_executions", "List executions, the newest first."),
+        "list": Place("flow_manager.cli.listing:list_executions", "List executions, the newest first."),
         "show": Place("flow_manager.cli.executions:show", "Show one execution and its task runs."),
+        "tail": Place("flow_manager.cli.tail:tail", "Follow an execution until it has ended."),
         "why": Place("flow_manager.cli.executions:why", "Say why an execution is not moving."),
         "schedule": Place("flow_manager.cli.schedule:schedule", "Start flows by the clock."),
         "cancel": Place("flow_manager.cli.sending:cancel", "Ask an execution to end."),

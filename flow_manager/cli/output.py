@@ -61,6 +61,11 @@ def show_json(value: object) -> None:
     click.echo(orjson.dumps(value, option=indent))
 
 
+def show_line(value: object) -> None:
+    """One JSON value on a line of its own."""
+    click.echo(orjson.dumps(value))
+
+
 def show_text(text: str) -> None:
     click.echo(text)
 

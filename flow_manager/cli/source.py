@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 import click
@@ -14,7 +15,9 @@ from flow_manager.client import Client
 from flow_manager.core.events import Event
 from flow_manager.core.states import ExecutionStatus, Wake
 from flow_manager.core.view import View
-from flow_manager.ports.backend import DEFAULT_LISTED, Summary, TaskType, Violation, with_step_types
+from flow_manager.engine.search import ExecutionSearch
+from flow_manager.ports.backend import TaskType, Violation, with_step_types
+from flow_manager.ports.search import DEFAULT_LISTED, Filter, Page, Search, Summary
 
 VARIABLE: Final = "FLOW_MANAGER_URL"
 
@@ -89,6 +92,40 @@ def open_source(url: str | None, options: Mapping[str, object]) -> Source:
     if address is not None:
         return RemoteSource(Client(address))
     return bootstrap.open_reader(settings_from(options))
+
+
+class RemoteSearch:
+    """The search of a service. It reads the parts of a filter as they were written."""
+
+    def __init__(self, client: Client, parts: Mapping[str, str], labels: Sequence[str]) -> None:
+        self._client = client
+        self._parts = parts
+        self._labels = labels
+
+    def page(self, _wanted: Filter, cursor: str | None = None, limit: int = DEFAULT_LISTED) -> Page:
+        found = self._client.find(limit=limit, cursor=cursor, labels=self._labels, **self._parts)
+        lines = [
+            Summary(each.execution_id, each.flow_id, each.status, each.start_time, each.end_time)
+            for each in found.executions
+        ]
+        return Page(lines, found.cursor)
+
+    def counts(self) -> Mapping[ExecutionStatus, int]:
+        return self._client.counts()
+
+
+@contextlib.contextmanager
+def open_search(
+    url: str | None, options: Mapping[str, object], parts: Mapping[str, str], labels: Sequence[str]
+) -> Iterator[Search]:
+    """The search of the service at this address if there is one, or else of the file of the settings."""
+    address = _address(url, "--database", options["database"])
+    if address is not None:
+        with Client(address) as client:
+            yield RemoteSearch(client, parts, labels)
+    else:
+        with contextlib.closing(bootstrap.open_reader(settings_from(options))) as reader:
+            yield ExecutionSearch(reader)
 
 
 def mend(url: str | None, options: Mapping[str, object]) -> Sequence[Violation]:

@@ -19,6 +19,7 @@ from flow_manager.cli.simulation import read_file
 from flow_manager.core.definition import Flow
 from flow_manager.core.execution_id import read_execution_id
 from flow_manager.core.simulation.whatif import Comparison, WhatIf, summary_of
+from flow_manager.ports.search import Filter
 from flow_manager.ports.store import Reader
 
 DEFAULT_COMPARED: Final = 100
@@ -78,8 +79,13 @@ def what_if(
 
 
 def _newest(reader: Reader, flow_id: str, limit: int) -> list[str]:
-    newest = reader.executions(limit=MOST_COMPARED, status=None)
-    return [each.execution_id for each in newest if each.flow_id == flow_id][:limit]
+    wanted, ids = Filter(flow_id=flow_id), list[str]()
+    found = reader.find(wanted, None, limit)
+    ids += [each.execution_id for each in found.executions]
+    while found.last is not None and len(ids) < limit:
+        found = reader.find(wanted, found.last, limit - len(ids))
+        ids += [each.execution_id for each in found.executions]
+    return ids
 
 
 def _compare(reader: Reader, flow: Flow, ids: Sequence[str]) -> Iterator[tuple[str, Comparison]]:

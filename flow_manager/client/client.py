@@ -19,6 +19,7 @@ from flow_manager.core.answers import (
     Accepted,
     Child,
     ChildList,
+    Counts,
     Diagnosis,
     Execution,
     ExecutionLine,
@@ -33,6 +34,7 @@ from flow_manager.core.answers import (
 )
 from flow_manager.core.events import Event
 from flow_manager.core.flow_answers import FlowVersion, Simulated, Tested, Validity, WhatIfAnswer
+from flow_manager.core.states import ExecutionStatus
 from flow_manager.errors import ApprovalUnknown, ExecutionUnknown, FlowManagerError
 
 DEFAULT_URL: Final = "http://127.0.0.1:5000"
@@ -155,7 +157,20 @@ class Client:
 
     def list(self, *, limit: int = 50, status: str | None = None) -> Sequence[ExecutionLine]:
         """The newest executions first."""
-        return self._get("/v1/executions", ExecutionList, _given(limit=limit, status=status)).executions
+        parameters = _given(limit=limit, status=status)
+        return self._get("/v1/executions", ExecutionList, parameters).executions
+
+    def find(
+        self, *, limit: int = 50, cursor: str | None = None, labels: Sequence[str] = (), **filters: str
+    ) -> ExecutionList:
+        """A page of the executions that these filters let through (`flow_id`, `version`, `status`, `since`,
+        `until`, `error`, `reason`, `q`; labels as `name:value`), and the `cursor` of the next."""
+        parameters = {**filters, "limit": limit, **_given(cursor=cursor), "label": [*labels]}
+        return self._get("/v1/executions", ExecutionList, parameters)
+
+    def counts(self) -> Mapping[ExecutionStatus, int]:
+        """How many executions there are of each status."""
+        return self._get("/v1/executions:counts", Counts).counts
 
     # -- sending something
 
@@ -311,7 +326,9 @@ class Client:
         call = Call("GET", path.format(_part(execution_id)), unknown=ExecutionUnknown)
         return _decoded(self._connection.send(call), kind)
 
-    def _get(self, path: str, kind: type[Value], parameters: Mapping[str, str | int] | None = None) -> Value:
+    def _get(
+        self, path: str, kind: type[Value], parameters: Mapping[str, str | int | Sequence[str]] | None = None
+    ) -> Value:
         return _decoded(self._connection.send(Call("GET", path, parameters=parameters)), kind)
 
     def _post(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -35,7 +35,7 @@ class Call:
     method: str
     path: str
     body: Any = None
-    parameters: Mapping[str, str | int] | None = None
+    parameters: Mapping[str, str | int | Sequence[str]] | None = None
     headers: Mapping[str, str] | None = None
     is_repeatable: bool = True
     patience: float = 0.0

@@ -138,12 +138,22 @@ class ExecutionLine(msgspec.Struct, frozen=True):
     status: ExecutionStatus
     start_time: Moment
     end_time: Moment | None
+    labels: Mapping[str, str] = {}
+    error: str | None = None
+    reason: WakeReason | None = None
 
 
 class ExecutionList(msgspec.Struct, frozen=True):
-    """Executions, the newest first."""
+    """Executions, the newest first; with a `cursor` there is more to look at."""
 
     executions: Sequence[ExecutionLine]
+    cursor: str | None = None
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """How many executions there are of each status."""
+
+    counts: Mapping[ExecutionStatus, int]
 
 
 class History(msgspec.Struct, frozen=True):

@@ -73,7 +73,7 @@ class Surroundings(Protocol):
     @property
     def may_start_attempts(self) -> bool: ...
 
-    def recorded(self, view: View, events: Sequence[Event]) -> None: ...
+    def recorded(self, view: View, events: Sequence[Event], wake: Wake | None) -> None: ...
 
     def store_was_full(self) -> None: ...
 
@@ -291,7 +291,7 @@ class ClaimedExecution:
         self._noted = []
         if step.taken:
             self._mail = tuple(mail for mail in self._mail if mail.number not in step.taken)
-        self._around.recorded(self.view, plan.events)
+        self._around.recorded(self.view, plan.events, step.wake)
         if told or step.outbox:
             self._around.sent(told)
 

@@ -1,80 +1,154 @@
-"""Following executions: their events from the first on, each as soon as it is durable."""
+"""Following executions: what happens to them, as soon as it is durable.
+
+The store is the truth. What an observer is told only wakes those who follow, so that nobody keeps events
+for a follower that is slow: it reads them when it comes to it.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import queue
+import itertools
+import secrets
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections import OrderedDict, deque
+from collections.abc import Generator, Iterator, Sequence
 from typing import Final
 
-from flow_manager.core.events import Event, ExecutionEnded
-from flow_manager.core.states import FOR_AN_OPERATOR
+from flow_manager.core.events import Event
+from flow_manager.core.states import FOR_AN_OPERATOR, ExecutionStatus
 from flow_manager.core.view import View
+from flow_manager.ports.live import Change, Changes, News
 from flow_manager.ports.store import Reader
 
 LONGEST_SILENCE: Final = 1.0
 """Seconds after which the store is asked, whatever was or was not announced."""
-
-Announced = tuple[int, Sequence[Event]]
-"""Events that became durable, and the number of the last of them."""
+MOST_CHANGES: Final = 1_000
+"""Changes of status that are kept for those who come back."""
+MOST_MOVING: Final = 20_000
+"""Executions whose last status is remembered; of one that was forgotten a status may be told twice."""
+BETWEEN_CHANGES: Final = 0.2
+"""Seconds in which changes are gathered: nobody can look at thousands of them one by one."""
 
 
 class Followers:
-    """An observer that hands events on to those who follow their execution."""
+    """Implements `ports.live.Live`; an observer and a watcher of the engine whose changes it tells."""
 
-    def __init__(self) -> None:
-        self._queues: dict[str, list[queue.SimpleQueue[Announced]]] = {}
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
         self._lock = threading.Lock()
+        self._followers: dict[str, list[threading.Event]] = {}
+        self._watchers: list[threading.Event] = []
+        self._closing = threading.Event()
+        self._boot = secrets.token_hex(4)
+        self._told = 0
+        self._changes: deque[Change] = deque(maxlen=MOST_CHANGES)
+        self._statuses: OrderedDict[str, ExecutionStatus] = OrderedDict()
+
+    # -- being told
 
     def recorded(self, view: View, events: Sequence[Event]) -> None:
-        if not self._queues:
-            return
-        for announced in self._queues.get(view.execution_id, ()):
-            announced.put((view.last_seq, events))
+        for follower in self._followers.get(view.execution_id, ()):
+            follower.set()
+        self.moved(view)
 
-    def follow(self, execution_id: str, reader: Reader) -> Iterator[Event]:
-        """As `Backend.follow`: announcements shorten the wait, the store is the truth."""
-        announced: queue.SimpleQueue[Announced] = queue.SimpleQueue()
-        self._add(execution_id, announced)
-        try:
-            seen = 0
-            while True:
-                fresh = reader.history(execution_id)[seen:]
-                while fresh:
-                    yield from fresh
-                    seen += len(fresh)
-                    if isinstance(fresh[-1], ExecutionEnded):
-                        return
-                    fresh = _next(announced, seen)
-                if _waits_for_an_operator(reader.describe(execution_id)):
+    def moved(self, view: View) -> None:
+        if self._statuses.get(view.execution_id) is not view.status:
+            self._note(view)
+
+    def _note(self, view: View) -> None:
+        """One that moves is told of at each of its steps; others come back with another status."""
+        change = Change(view.execution_id, view.flow_id, view.status, view.started_at, view.ended_at)
+        with self._lock:
+            self._changes.append(change)
+            self._told += 1
+            if view.wake is None and not view.is_ended:
+                self._statuses[view.execution_id] = view.status
+                if len(self._statuses) > MOST_MOVING:
+                    self._statuses.popitem(last=False)
+            else:
+                self._statuses.pop(view.execution_id, None)
+        for watcher in self._watchers:
+            if not watcher.is_set():
+                watcher.set()
+
+    def close(self) -> None:
+        """Nothing more will happen: let all who follow go."""
+        self._closing.set()
+        with self._lock:
+            for follower in itertools.chain(self._watchers, *self._followers.values()):
+                follower.set()
+
+    # -- following
+
+    def events(self, execution_id: str, after: int = 0) -> Generator[News, None, None]:
+        with self._following(execution_id) as announced:
+            while not self._closing.is_set():
+                announced.clear()
+                news = self._reader.news(execution_id, after)
+                after += len(news.events)
+                yield news
+                if news.is_over:
                     return
-                with contextlib.suppress(queue.Empty):
-                    announced.get(timeout=LONGEST_SILENCE)
+                if not news.events:
+                    announced.wait(LONGEST_SILENCE)
+
+    def follow(self, execution_id: str) -> Iterator[Event]:
+        """As `Backend.follow`."""
+        for news in self.events(execution_id):
+            yield from news.events
+            if not news.events and _waits_for_an_operator(self._reader.describe(execution_id)):
+                return
+
+    def changes(self, position: str | None = None) -> Generator[Changes, None, None]:
+        announced = threading.Event()
+        with self._lock:
+            self._watchers = [*self._watchers, announced]
+        try:
+            told, is_reset = self._place_of(position)
+            yield Changes((), self._position(told), is_reset)
+            while not self._closing.is_set():
+                if announced.wait(LONGEST_SILENCE):
+                    time.sleep(BETWEEN_CHANGES)
+                announced.clear()
+                changes, told, is_reset = self._since(told)
+                yield Changes(changes, self._position(told), is_reset)
         finally:
-            self._remove(execution_id, announced)
+            with self._lock:
+                self._watchers = [each for each in self._watchers if each is not announced]
 
-    def _add(self, execution_id: str, announced: queue.SimpleQueue[Announced]) -> None:
+    def _place_of(self, position: str | None) -> tuple[int, bool]:
+        """How many changes were told up to a position; and whether it is unknown, and now takes its place."""
+        boot, _, number = (position or "").partition("-")
+        is_ours = boot == self._boot and number.isdecimal() and int(number) <= self._told
+        return (int(number), False) if is_ours else (self._told, position is not None)
+
+    def _position(self, told: int) -> str:
+        return f"{self._boot}-{told}"
+
+    def _since(self, told: int) -> tuple[Sequence[Change], int, bool]:
         with self._lock:
-            self._queues.setdefault(execution_id, []).append(announced)
+            fresh, now = self._told - told, self._told
+            kept = list(self._changes)[-fresh:] if fresh else []
+        newest = {change.execution_id: change for change in kept}
+        last = {id(change) for change in newest.values()}
+        return [change for change in kept if id(change) in last], now, fresh > len(kept)
 
-    def _remove(self, execution_id: str, announced: queue.SimpleQueue[Announced]) -> None:
+    @contextlib.contextmanager
+    def _following(self, execution_id: str) -> Iterator[threading.Event]:
+        announced = threading.Event()
         with self._lock:
-            queues = self._queues[execution_id]
-            queues.remove(announced)
-            if not queues:
-                del self._queues[execution_id]
-
-
-def _next(announced: queue.SimpleQueue[Announced], seen: int) -> Sequence[Event]:
-    """The announced events that follow the first `seen`; none if the store must be asked."""
-    with contextlib.suppress(queue.Empty):
-        while True:
-            last_seq, events = announced.get(timeout=LONGEST_SILENCE)
-            if last_seq <= seen:
-                continue
-            return events[seen - last_seq :] if last_seq - len(events) <= seen else ()
-    return ()
+            others = self._followers.get(execution_id, [])
+            self._followers[execution_id] = [*others, announced]
+        try:
+            yield announced
+        finally:
+            with self._lock:
+                left = [each for each in self._followers[execution_id] if each is not announced]
+                if left:
+                    self._followers[execution_id] = left
+                else:
+                    del self._followers[execution_id]
 
 
 def _waits_for_an_operator(view: View) -> bool:

@@ -22,7 +22,6 @@ from flow_manager.core.plain import shown
 from flow_manager.core.starting import answer_name
 from flow_manager.core.view import View
 from flow_manager.engine.control import OperatorControl
-from flow_manager.engine.following import Followers
 from flow_manager.engine.inputs import accepted_input, awaits_signals, must_be_plain
 from flow_manager.engine.loop_thread import LoopThread
 from flow_manager.engine.orchestrator import FlowOrchestrator
@@ -79,8 +78,8 @@ class NativeBackend(ReadingBackend):
         self._control = OperatorControl(self, most_input)
         self._die = die
         self.pruner = Pruner(self.store, orchestrator.clock, retention)
-        self._followers = Followers()
-        orchestrator.observe(self._followers)
+        orchestrator.observe(self.live)
+        orchestrator.audience.watch(self.live)
         self._lookups = ThreadPoolExecutor(1, "flow-manager-lookup")
         self._open = _Refreshed(self.store.open_executions, self._lookups)
         self._hurry = asyncio.Event()
@@ -206,7 +205,7 @@ class NativeBackend(ReadingBackend):
     # -- watching
 
     def follow(self, execution_id: str) -> Iterator[Event]:
-        return self._followers.follow(execution_id, self.store)
+        return self.live.follow(execution_id)
 
     def health(self) -> Health:
         orchestrator = self._orchestrator
@@ -244,6 +243,7 @@ class NativeBackend(ReadingBackend):
             if not self._is_drained:
                 self._is_drained = True
                 self._loop.complete(self._orchestrator.drain(grace, self._hurry))
+                self.live.close()
 
     def hurry(self) -> None:
         """End the grace of a drain that is under way, or will be."""

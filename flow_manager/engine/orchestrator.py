@@ -65,8 +65,8 @@ class FlowOrchestrator:
         self.store = store
         self.worker = worker
         self.clock = clock
-        self._audience = Audience(observers)
-        self.observe, self.recorded = self._audience.add, self._audience.recorded
+        self.audience = Audience(observers)
+        self.observe, self.recorded = self.audience.add, self.audience.recorded
         self._admission = Admission(limits, clock)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._driven: dict[str, ClaimedExecution] = {}
@@ -151,7 +151,7 @@ class FlowOrchestrator:
         finally:
             self._admission.answered()
         self._admission.waiting += not has_place
-        self.recorded(view, plan.events)
+        self.recorded(view, plan.events, new.wake)
         if new.outbox:
             self.sent(())
         if waiter.started(execution_id):
@@ -172,7 +172,7 @@ class FlowOrchestrator:
         if refusal is not None:
             raise refusal
         await self.store.start(new)
-        self.recorded(View.fold(new.execution_id, new.events), new.events)
+        self.recorded(View.fold(new.execution_id, new.events), new.events, new.wake)
         self.poller.nudge()
 
     async def send(self, mail: NewMail) -> None:
@@ -258,9 +258,7 @@ class FlowOrchestrator:
                 self.poller.nudge()
         elif wake.reason in FOR_AN_OPERATOR or self._draining:
             if wake.reason is WakeReason.CODE:
-                log.warning(
-                    "execution %s waits for a start with the code of task %s", execution_id, wake.detail
-                )
+                log.warning("execution %s waits for a start with the code of %s", execution_id, wake.detail)
             self._waiters.left(execution_id)
         else:
             self.poller.nudge()
@@ -278,6 +276,7 @@ class FlowOrchestrator:
         wake = Wake(WakeReason.REPAIR, self.clock.now(), reason[:500])
         try:
             await self.store.set_aside(claim, wake)
+            self.audience.moved(View(claim.execution_id).waiting_for(wake))
         except FlowManagerError as error:
             log.error("execution %s could not be set aside: %s", claim.execution_id, error)
         self._waiters.left(claim.execution_id)
@@ -306,6 +305,7 @@ class FlowOrchestrator:
             return
         loss = IN_DOUBT if claim.execution_id in self._doubtful else WORKER_DIED
         self._doubtful.discard(claim.execution_id)
+        self.audience.moved(view)
         execution = ClaimedExecution(flow, view, claim, self, loss)
         await self._drive(execution.with_mail(claimed.mail, claimed.newest_mail), None)
 

@@ -22,7 +22,9 @@ from flow_manager.engine.approvals import Approvals
 from flow_manager.engine.capsules import StoredCapsules
 from flow_manager.engine.clock import SystemClock
 from flow_manager.engine.flows import DigestCache, StoredFlows, weight_of
+from flow_manager.engine.following import Followers
 from flow_manager.engine.scheduling import ReadingSchedules
+from flow_manager.engine.search import ExecutionSearch
 from flow_manager.errors import ApprovalOver, StoreReadOnly
 from flow_manager.ports.backend import (
     Answer,
@@ -63,6 +65,8 @@ class ReadingBackend:
     ) -> None:
         self._reader = reader
         self.capsules: Capsules = StoredCapsules(reader)
+        self.search = ExecutionSearch(reader)
+        self.live = Followers(reader)
         self._catalogue = catalogue
         self._parser = FlowParser(catalogue.input_models(), secrets)
         self._flows = flows or StoredFlows()
@@ -174,4 +178,5 @@ class ReadingBackend:
         raise StoreReadOnly(_NOTHING_SENT)
 
     def close(self, grace: timedelta | None = None) -> None:
+        self.live.close()
         self._reader.close()

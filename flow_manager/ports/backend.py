@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from flow_manager.core.attempts import format_time
 from flow_manager.core.definition import Flow
@@ -22,34 +22,14 @@ from flow_manager.core.why import Why
 from flow_manager.ports.capsules import Capsules
 from flow_manager.ports.control import Control
 from flow_manager.ports.figures import MetricsPage
+from flow_manager.ports.live import Live
+from flow_manager.ports.search import DEFAULT_LISTED as DEFAULT_LISTED
+from flow_manager.ports.search import MOST_LISTED as MOST_LISTED
+from flow_manager.ports.search import Search
+from flow_manager.ports.search import Summary as Summary
 
 if TYPE_CHECKING:
     from flow_manager.ports.scheduling import Schedules
-
-DEFAULT_LISTED: Final = 50
-"""Executions in a list whose length nobody asked for."""
-MOST_LISTED: Final = 1000
-"""Executions in the longest list that can be asked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """One line of a list of executions."""
-
-    execution_id: str
-    flow_id: str
-    status: ExecutionStatus
-    started_at: datetime
-    ended_at: datetime | None
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "execution_id": self.execution_id,
-            "flow_id": self.flow_id,
-            "status": self.status.value,
-            "start_time": format_time(self.started_at),
-            "end_time": None if self.ended_at is None else format_time(self.ended_at),
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +144,12 @@ class Backend(Protocol):
     @property
     def capsules(self) -> Capsules:
         """Recorded executions as documents."""
+
+    @property
+    def search(self) -> Search: ...
+
+    @property
+    def live(self) -> Live: ...
 
     def validate(self, document: object) -> Report:
         """Check a parsed JSON document (wrapped in `flow` or bare) against the format, the

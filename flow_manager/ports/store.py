@@ -29,7 +29,9 @@ from flow_manager.core.view import View
 from flow_manager.core.webhooks import Delivery
 from flow_manager.ports.backend import ChildSummary, Summary, Violation
 from flow_manager.ports.figures import StoreFigures
+from flow_manager.ports.live import News
 from flow_manager.ports.retention import Prune, Pruned
+from flow_manager.ports.search import Filter, Found
 from flow_manager.ports.webhooks import Outbox
 
 if TYPE_CHECKING:
@@ -133,6 +135,17 @@ class Reader(Protocol):
 
     def executions(self, *, limit: int = 50, status: ExecutionStatus | None = None) -> Sequence[Summary]:
         """The newest first."""
+
+    def find(self, wanted: Filter, before: str | None, limit: int) -> Found:
+        """Up to `limit` executions that are `wanted`, with an id below `before`. Looks at no more than a
+        bounded number of them."""
+
+    def counts(self) -> Mapping[ExecutionStatus, int]:
+        """How many executions there are of each status."""
+
+    def news(self, execution_id: str, after: int) -> News:
+        """The events after number `after`, but no more than a bounded number of them. Raises
+        `ExecutionUnknown` and `StoreDamaged`."""
 
     def violations(self, *, quick: bool = False) -> Sequence[Violation]:
         """Where one of the truths above does not hold. A quick look is at open executions only."""

@@ -157,6 +157,14 @@ class Settings:
             within=(1, 1023),
         ),
     )
+    max_followers: int = field(
+        default=50,
+        metadata=_about(
+            Kind.INTEGER,
+            "Clients that may follow executions at once; each has a thread besides the handler threads.",
+            within=(1, 1024),
+        ),
+    )
     wait_limit: timedelta = field(
         default=timedelta(seconds=60),
         metadata=_about(

@@ -283,7 +283,18 @@ def test_c08_what_names_no_execution_is_not_found(refusing: Refusing, path: str,
         ("limt=3", "limt", "unknown-parameter"),
         ("limit%5B%5D=3", "limit[]", "unknown-parameter"),
         ("LIMIT=3", "LIMIT", "unknown-parameter"),
-        ("cursor=forged", "cursor", "unknown-parameter"),
+        ("flow_id=a'%20OR%201=1--", "flow_id", "bad-name"),
+        ("flow_id=%25", "flow_id", "bad-name"),
+        ("flow_id=a&version=%D9%A3", "version", "out-of-range"),
+        ("label=team", "label", "bad-label"),
+        ("label=te'am:a", "label", "bad-label"),
+        ("since=yesterday", "since", "bad-time"),
+        ("until=2026-01-01T00:00:00", "until", "bad-time"),
+        ("error=%25", "error", "bad-name"),
+        ("reason=hope", "reason", "unknown-reason"),
+        ("q=", "q", "bad-text"),
+        ("q=a%00b", "q", "bad-text"),
+        ("q=" + "x" * 10_000, "q", "bad-text"),
         ("access_token=x", "access_token", "unknown-parameter"),
         ("x" * 10_000 + "=1", "x" * 64, "unknown-parameter"),
         ("%3Cscript%3E=1", "<script>", "unknown-parameter"),
@@ -297,6 +308,17 @@ def test_c09_a_wrong_query_parameter_is_named(
 
     assert kind_of(problem) == (422, "invalid-request")
     assert codes_of(problem) == [(parameter, code)]
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    ["forged", "", "%00", "0" * 32 + "." + "0" * 32, "x" * 10_000, "%27%20OR%201=1--", "%D9%A3" * 65],
+    ids=lambda cursor: cursor[:30],
+)
+def test_c10_a_forged_cursor_is_refused(refusing: Refusing, cursor: str) -> None:
+    problem = refusing.refused(request("GET", f"/v1/executions?cursor={cursor}"))
+
+    assert kind_of(problem) == (400, "invalid-cursor")
 
 
 def test_c09_at_most_a_hundred_unknown_parameters_are_told(refusing: Refusing) -> None:

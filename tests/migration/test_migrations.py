@@ -35,6 +35,7 @@ RELEASED: Final = {1: "1043c17315ee1fa4ef18be719afe9a9a258065a708a01076b2cc76e6d
 
 SCHEMA: Final = [
     "index children_open ON children (parent, run, attempt) WHERE status IS NULL",
+    "index definitions_of_flow ON definitions (flow_id)",
     "index executions_not_completed ON executions (status, id) WHERE status <> 'completed'",
     "index executions_of_flow ON executions (digest, id)",
     "index executions_with_error ON executions (error, id) WHERE error IS NOT NULL",
@@ -52,6 +53,7 @@ SCHEMA: Final = [
     "index versions_by_digest ON versions (digest)",
     "index wakes_by_reason ON wakes (reason, execution_id) WHERE reason <> 'claim'",
     "index wakes_due ON wakes (priority, due_at) WHERE reason IN ('due', 'signal', 'children')",
+    "index wakes_ending ON wakes (reason, execution_id) WHERE is_ending = 1",
     "index wakes_for_slot ON wakes (detail, priority, execution_id) WHERE reason = 'slot'",
     "table children (parent BLOB NOT NULL, run INTEGER NOT NULL, attempt INTEGER NOT NULL, place INTEGER "
     "NOT NULL, child BLOB NOT NULL, status TEXT, ended TEXT, PRIMARY KEY (parent, run, attempt, place)) "

@@ -37,7 +37,9 @@ from flow_manager.ports.backend import (
 from flow_manager.ports.capsules import Capsules
 from flow_manager.ports.control import Control
 from flow_manager.ports.figures import MetricsPage, NoMetrics
+from flow_manager.ports.live import Changes, News
 from flow_manager.ports.scheduling import Fire, Queued, Schedules, StoredSchedule
+from flow_manager.ports.search import Filter, Page
 
 EXECUTION = "0198c0de-0000-7000-8000-000000000001"
 START = datetime(2026, 1, 14, 10, 30, tzinfo=UTC)
@@ -150,6 +152,45 @@ class NoSchedules:
 
 
 @dataclass
+class FakeSearch:
+    """Finds the execution of its backend, whatever is asked."""
+
+    backend: FakeBackend
+    asked: list[tuple[Filter, str | None, int]] = field(default_factory=list)
+    cursor: str | None = None
+
+    def page(self, wanted: Filter, cursor: str | None = None, limit: int = 50) -> Page:
+        self.asked.append((wanted, cursor, limit))
+        listed = self.backend.executions(limit=limit, status=wanted.status)
+        is_ours = wanted.flow_id in (None, listed[0].flow_id)
+        return Page(listed if is_ours else (), self.cursor)
+
+    def counts(self) -> Mapping[ExecutionStatus, int]:
+        return {**dict.fromkeys(ExecutionStatus, 0), ExecutionStatus.COMPLETED: 1}
+
+
+@dataclass
+class FakeLive:
+    """Tells all events at once; then, until `ending` is set, nothing, again and again."""
+
+    backend: FakeBackend
+    told: list[Changes] = field(default_factory=list)
+    after: list[int | str | None] = field(default_factory=list)
+
+    def events(self, execution_id: str, after: int = 0) -> Iterator[News]:
+        self.after.append(after)
+        yield News(self.backend.history(execution_id)[after:], self.backend.ending.is_set())
+        while not self.backend.ending.wait(0.01):
+            yield News((), False)
+
+    def changes(self, position: str | None = None) -> Iterator[Changes]:
+        self.after.append(position)
+        yield from self.told
+        while not self.backend.ending.wait(0.01):
+            yield Changes((), "boot-9")
+
+
+@dataclass
 class FakeBackend:
     """Knows one execution, `EXECUTION`, of which `events` tell. `error`, if set, is raised by every call.
 
@@ -175,8 +216,11 @@ class FakeBackend:
     brood: Sequence[ChildSummary] = ()
     metrics: MetricsPage = field(default_factory=NoMetrics)
     exported: list[str] = field(default_factory=list)
+    search: FakeSearch = field(init=False)
+    live: FakeLive = field(init=False)
 
     def __post_init__(self) -> None:
+        self.search, self.live = FakeSearch(self), FakeLive(self)
         self.ending.set()
 
     def validate(self, document: object) -> Report:

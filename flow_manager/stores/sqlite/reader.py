@@ -11,10 +11,12 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from flow_manager.core.events import Event, ExecutionEnded, decode_event
-from flow_manager.core.states import ENDED, MOVING, STATUS_OF, ExecutionStatus, Wake, WakeReason
+from flow_manager.core.states import ENDED, STATUS_OF, ExecutionStatus, Wake, WakeReason
 from flow_manager.core.view import View
 from flow_manager.errors import ExecutionUnknown, StoreDamaged
 from flow_manager.ports.backend import ChildSummary, Summary, Violation
+from flow_manager.ports.live import News
+from flow_manager.ports.search import Filter, Found
 from flow_manager.ports.store import Claim
 from flow_manager.stores.sqlite.connections import ReadConnections
 from flow_manager.stores.sqlite.doctor import CHECKS, MOST_VIOLATIONS
@@ -25,15 +27,19 @@ from flow_manager.stores.sqlite.rows import (
     from_key,
     from_micros,
     start_checksum,
+    to_key,
     to_some_key,
 )
 from flow_manager.stores.sqlite.schedules import SqliteScheduleReader
+from flow_manager.stores.sqlite.search import Search, count_by_status
 from flow_manager.stores.statements import load_statements
 
 Answer = TypeVar("Answer")
 
 CONNECTIONS: Final = 4
 MOST_CHILDREN_LISTED: Final = 1_000
+MOST_STEPS_OF_NEWS: Final = 50
+"""Steps of an execution whose events are read at once."""
 DUE_COUNTED: Final = 100_000
 """How far overdue executions are counted."""
 
@@ -45,6 +51,9 @@ _UNREADABLE: Final = (msgspec.MsgspecError, ValueError, LookupError, AttributeEr
 _OPEN_STATUS: Final = {reason.value: status for reason, status in STATUS_OF.items()} | {
     "compensating": ExecutionStatus.COMPENSATING
 }
+
+
+_REASON_OF: Final = {reason.value: reason for reason in WakeReason}
 
 
 class SqliteReader:
@@ -110,17 +119,42 @@ class SqliteReader:
         return events
 
     def executions(self, *, limit: int = 50, status: ExecutionStatus | None = None) -> Sequence[Summary]:
-        if status is None:
-            return self._each(_summary, "newest_executions", limit)
-        if status is ExecutionStatus.COMPLETED:
-            return self._each(_summary, "newest_completed_executions", limit)
-        if status in ENDED:
-            return self._each(_summary, "newest_otherwise_ended_executions", status.value, limit)
-        is_ending = status is ExecutionStatus.COMPENSATING
-        wanted = MOVING if is_ending else {status}
-        reasons = [reason.value for reason, each in STATUS_OF.items() if each in wanted]
-        names = msgspec.json.encode(reasons).decode()
-        return self._each(_summary, "newest_open_executions", names, is_ending, limit)
+        found, before = list[Summary](), None
+        while len(found) < limit:
+            more = self.find(Filter(status=status), before, limit - len(found))
+            found += more.executions
+            before = more.last
+            if before is None:
+                break
+        return found
+
+    def find(self, wanted: Filter, before: str | None, limit: int) -> Found:
+        key = None if before is None else to_key(before)
+        damage = _damage(f"{self._path} holds values that cannot be")
+        with self._connections.lent() as connection, connection, damage:
+            rows, last = Search(connection, STATEMENTS).find(wanted, key, limit)
+            executions = [_summary(*row) for row in rows]
+        return Found(executions, None if last is None else from_key(last))
+
+    def counts(self) -> Mapping[ExecutionStatus, int]:
+        counts: dict[ExecutionStatus, int] = {}
+        with self._connections.lent() as connection, connection, _damage(f"{self._path} is damaged"):
+            counts |= count_by_status(connection, STATEMENTS)
+        return counts
+
+    def news(self, execution_id: str, after: int) -> News:
+        key = to_some_key(execution_id)
+        damage = _damage(f"the history of {execution_id[:64]} stored in {self._path} cannot be read")
+        with self._connections.lent() as connection, connection, damage:
+            found: Any = connection.execute(STATEMENTS["execution_by_id"], (key,)).fetchone()
+            bounds = (key, after + 1, MOST_STEPS_OF_NEWS + 1)
+            rows: list[Any] = connection.execute(STATEMENTS["events_after"], bounds).fetchall()
+            if found is None:
+                raise ExecutionUnknown(f"no execution has the id {execution_id[:64]!r}")
+            first = rows[0][0] if rows else 1
+            stored = events_of_rows(key, rows[:MOST_STEPS_OF_NEWS], first)
+            events = [decode_event(event) for event in stored][after + 1 - first :]
+        return News(events, bool(found[0]) and len(rows) <= MOST_STEPS_OF_NEWS)
 
     def violations(self, *, quick: bool = False) -> Sequence[Violation]:
         found: list[Violation] = []
@@ -182,8 +216,8 @@ def _damage(what: str) -> Iterator[None]:
 
 def _summary(*row: Any) -> Summary:
     """`state` is the final status, or the wake reason of an open execution; damage makes it neither."""
-    key, digest, flow_id, state, started_at, ended_at, checksum = row
-    name, flow = (state or b"").decode(errors="replace"), (flow_id or b"").decode(errors="replace")
+    key, digest, flow_id, state, started_at, ended_at, checksum, error, reason, labels = row
+    name, flow = _text(state), _text(flow_id)
     found, status = start_checksum(key, digest, flow, started_at), _OPEN_STATUS.get(name)
     if ended_at is not None:
         found += end_checksum(key, name, ended_at)
@@ -191,4 +225,25 @@ def _summary(*row: Any) -> Summary:
     if status is None or found != checksum:
         status = ExecutionStatus.NEEDS_REPAIR
     ended = None if ended_at is None else from_micros(ended_at)
-    return Summary(from_key(key), flow, status, from_micros(started_at), ended)
+    return Summary(
+        from_key(key),
+        flow,
+        status,
+        from_micros(started_at),
+        ended,
+        _labels(labels),
+        None if error is None else _text(error),
+        _REASON_OF.get(_text(reason)),
+    )
+
+
+def _labels(text: bytes) -> Mapping[str, str]:
+    """Damaged ones are left out: they must not stop the reading of the others."""
+    try:
+        return msgspec.json.decode(text, type=dict[str, str])
+    except _UNREADABLE:
+        return {}
+
+
+def _text(text: bytes | None) -> str:
+    return (text or b"").decode(errors="replace")

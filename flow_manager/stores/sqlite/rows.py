@@ -65,15 +65,15 @@ def history_row(key: bytes, seq: int, events: Sequence[Event]) -> tuple[bytes, i
     return key, seq, seq + len(events) - 1, lines.decode(), _checksum(key, seq, lines)
 
 
-def events_of_rows(key: bytes, rows: Iterable[tuple[int, int, bytes, int]]) -> list[bytes]:
-    """The JSON text of each event; `UNREADABLE` for each one of a damaged row."""
+def events_of_rows(key: bytes, rows: Iterable[tuple[int, int, bytes, int]], first: int = 1) -> list[bytes]:
+    """The JSON text of each event from number `first` on; `UNREADABLE` for each one of a damaged row."""
     events: list[bytes] = []
     for seq, last_seq, lines, checksum in rows:
         found = lines.split(b"\n")
         if (
             checksum == _checksum(key, seq, lines)
             and len(found) == last_seq - seq + 1
-            and seq == len(events) + 1
+            and seq == len(events) + first
         ):
             events += found
         else:

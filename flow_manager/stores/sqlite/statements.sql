@@ -215,35 +215,6 @@ SELECT min(due_at) FROM wakes WHERE reason IN ('due', 'signal', 'children') AND 
 SELECT e.status IS NOT NULL, w.reason, w.due_at, w.last_seq, CAST(w.detail AS BLOB), e.lives FROM executions e
 LEFT JOIN wakes w ON w.execution_id = e.id WHERE e.id = ?
 
--- name: newest_executions
--- A page of the list. Texts come as bytes: a damaged one must not stop the reading of the others.
-SELECT e.id, e.digest, CAST(d.flow_id AS BLOB), CAST(coalesce(e.status, CASE
-    WHEN w.is_ending AND w.reason NOT IN ('pause', 'quarantine', 'repair') THEN 'compensating' ELSE w.reason END) AS BLOB),
-    e.started_at, e.ended_at, e.checksum
-FROM executions e LEFT JOIN wakes w ON w.execution_id = e.id LEFT JOIN definitions d ON d.digest = e.digest
-ORDER BY e.id DESC LIMIT ?
-
--- name: newest_completed_executions
--- A page of the list: most executions complete, so walking back from the newest finds them soon.
-SELECT e.id, e.digest, CAST(d.flow_id AS BLOB), CAST(e.status AS BLOB), e.started_at, e.ended_at, e.checksum
-FROM executions e LEFT JOIN definitions d ON d.digest = e.digest
-WHERE e.status = 'completed' ORDER BY e.id DESC LIMIT ?
-
--- name: newest_otherwise_ended_executions
--- A page of the list with one of the final statuses that are few. The second term makes the index usable.
-SELECT e.id, e.digest, CAST(d.flow_id AS BLOB), CAST(e.status AS BLOB), e.started_at, e.ended_at, e.checksum
-FROM executions e LEFT JOIN definitions d ON d.digest = e.digest
-WHERE e.status = ? AND e.status <> 'completed' ORDER BY e.id DESC LIMIT ?
-
--- name: newest_open_executions
--- A page of the list with one wake reason out of a JSON array of them, and those that are ending or not.
-SELECT e.id, e.digest, CAST(d.flow_id AS BLOB), CAST(CASE
-    WHEN w.is_ending AND w.reason NOT IN ('pause', 'quarantine', 'repair') THEN 'compensating' ELSE w.reason END AS BLOB),
-    e.started_at, e.ended_at, e.checksum
-FROM wakes w JOIN executions e ON e.id = w.execution_id LEFT JOIN definitions d ON d.digest = e.digest
-WHERE w.reason IN (SELECT value FROM json_each(?))
-    AND (w.reason IN ('pause', 'quarantine', 'repair') OR w.is_ending = ?) ORDER BY w.execution_id DESC LIMIT ?
-
 -- name: definition_of
 -- The digest and the text of the flow that an execution started with.
 SELECT d.digest, CAST(d.text AS BLOB) FROM executions e JOIN definitions d ON d.digest = e.digest WHERE e.id = ?

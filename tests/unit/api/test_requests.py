@@ -289,7 +289,7 @@ def test_c05_our_own_pages_and_programs_may(client: FlaskClient, headers: dict[s
         "/v1//executions",
         "/v1/executions/",
         f"{STATUS}/",
-        f"/v1/executions/{EXECUTION}/events",
+        f"/v1/executions/{EXECUTION}/picture",
         "/static/app.py",
     ],
 )

@@ -7,38 +7,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from flow_manager.core.document import flow_schema
-from flow_manager.core.states import ExecutionStatus
 from flow_manager.ports.backend import Health, TaskType, Violation
 from tests.support.fake_backend import COMPLETED, EXECUTION, FakeBackend
 from tests.unit.api.conftest import kind_of, problem_of
-
-
-@pytest.mark.parametrize(
-    ("query", "limit", "status"),
-    [
-        ("", 50, None),
-        ("?limit=1", 1, None),
-        ("?limit=1000&status=failed", 1000, ExecutionStatus.FAILED),
-        ("?status=needs_repair", 50, ExecutionStatus.NEEDS_REPAIR),
-    ],
-)
-def test_executions_are_listed(
-    client: FlaskClient, backend: FakeBackend, query: str, limit: int, status: ExecutionStatus | None
-) -> None:
-    response = client.get(f"/v1/executions{query}")
-
-    assert backend.listed == [(limit, status)]
-    assert response.get_json() == {
-        "executions": [
-            {
-                "execution_id": EXECUTION,
-                "flow_id": "flow123",
-                "status": "completed",
-                "start_time": "2026-01-14T10:30:00.000000Z",
-                "end_time": "2026-01-14T10:30:02.000000Z",
-            }
-        ]
-    }
 
 
 def test_an_execution_is_shown_as_its_status(client: FlaskClient) -> None:

@@ -29,6 +29,8 @@ from flow_manager.core.states import ExecutionStatus
 from flow_manager.core.view import View
 from flow_manager.errors import ExecutionUnknown, FlowManagerError
 from flow_manager.ports.backend import Summary, Violation
+from flow_manager.ports.live import News
+from flow_manager.ports.search import Filter, Found
 from flow_manager.settings import Settings
 from flow_manager.tasks.registry import TaskRegistry
 
@@ -122,13 +124,17 @@ class FakeBackend:
         self.closed_with.append(grace)
 
 
+SUMMARY = Summary(EXECUTION, "flow123", ExecutionStatus.COMPLETED, second(0), second(2))
+
+
 @dataclass
 class FakeReader:
     """A store with one execution."""
 
     events: Sequence[Event] = COMPLETED
     broken: Sequence[Violation] = ()
-    asked: list[tuple[int, ExecutionStatus | None]] = field(default_factory=list)
+    asked: list[tuple[Filter, str | None, int]] = field(default_factory=list)
+    looks: list[Found] = field(default_factory=lambda: [Found([SUMMARY], None)])
     is_closed: bool = False
 
     def describe(self, execution_id: str) -> View:
@@ -139,9 +145,17 @@ class FakeReader:
     def history(self, execution_id: str) -> Sequence[Event]:
         return self.events
 
-    def executions(self, *, limit: int, status: ExecutionStatus | None) -> Sequence[Summary]:
-        self.asked.append((limit, status))
-        return [Summary(EXECUTION, "flow123", ExecutionStatus.COMPLETED, second(0), second(2))]
+    def find(self, wanted: Filter, before: str | None, limit: int) -> Found:
+        self.asked.append((wanted, before, limit))
+        found = self.looks.pop(0)
+        return found if wanted.flow_id in (None, "flow123") else Found([], None)
+
+    def news(self, execution_id: str, after: int) -> News:
+        self.describe(execution_id)
+        return News(self.events[after:], True)
+
+    def key(self) -> bytes:
+        return b"key"
 
     def violations(self) -> Sequence[Violation]:
         return self.broken

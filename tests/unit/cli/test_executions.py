@@ -5,32 +5,8 @@ import json
 import pytest
 
 from flow_manager.cli.exits import ExitCode
-from flow_manager.core.states import ExecutionStatus
 from flow_manager.ports.backend import Violation
 from tests.unit.cli.conftest import COMPLETED, EXECUTION, FAILED, CommandLine
-
-
-def test_the_list_has_a_line_for_each_execution(flow_manager: CommandLine) -> None:
-    result = flow_manager("list")
-
-    assert result.exit_code == ExitCode.OK
-    assert result.stdout.splitlines()[1].split() == [
-        EXECUTION, "flow123", "completed", "2026-01-14", "10:30:00Z", "2026-01-14", "10:30:02Z"
-    ]  # fmt: skip
-    assert flow_manager.reader.asked == [(50, None)]
-    assert flow_manager.reader.is_closed
-
-
-def test_the_list_can_be_narrowed(flow_manager: CommandLine) -> None:
-    result = flow_manager("list", "--limit", "3", "--status", "failed", "--json")
-
-    assert flow_manager.reader.asked == [(3, ExecutionStatus.FAILED)]
-    assert json.loads(result.stdout)[0]["execution_id"] == EXECUTION
-
-
-@pytest.mark.parametrize("arguments", [["--limit", "0"], ["--limit", "1001"], ["--status", "gone"]])
-def test_a_list_that_cannot_be_is_a_usage_error(arguments: list[str], flow_manager: CommandLine) -> None:
-    assert flow_manager("list", *arguments).exit_code == ExitCode.INVALID
 
 
 def test_an_execution_is_shown_with_its_task_runs(flow_manager: CommandLine) -> None:

@@ -13,6 +13,8 @@ UPDATE executions SET lives = 2 WHERE id IN (SELECT execution_id FROM wakes WHER
 CREATE INDEX executions_of_flow ON executions (digest, id);
 CREATE INDEX executions_with_error ON executions (error, id) WHERE error IS NOT NULL;
 
+CREATE INDEX definitions_of_flow ON definitions (flow_id);
+
 CREATE TABLE labels (
     execution_id BLOB NOT NULL,
     name         TEXT NOT NULL,
@@ -26,6 +28,7 @@ ALTER TABLE wakes ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
 DROP INDEX wakes_due;
 CREATE INDEX wakes_due ON wakes (priority, due_at) WHERE reason IN ('due', 'signal', 'children');
 CREATE INDEX wakes_by_reason ON wakes (reason, execution_id) WHERE reason <> 'claim';
+CREATE INDEX wakes_ending ON wakes (reason, execution_id) WHERE is_ending = 1;
 CREATE INDEX wakes_for_slot ON wakes (detail, priority, execution_id) WHERE reason = 'slot';
 
 -- Who may go on under a key of which only so many may: given back in the transaction in which one ends.

@@ -1,0 +1,164 @@
+"""W4: a store with a million executions answers as a small one does."""
+
+from __future__ import annotations
+
+import os
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import apsw
+from uuid_utils import uuid7
+
+from benchmarks.bare import Commit
+from benchmarks.embedded import embedded, parse, recorded
+from benchmarks.figures import Figure
+from benchmarks.flows import chain
+from flow_manager.core.definition import Flow
+from flow_manager.core.events import Event, ExecutionEnded, ExecutionStarted, decode_event
+from flow_manager.core.results import TaskError
+from flow_manager.core.states import ExecutionStatus
+from flow_manager.engine.search import ExecutionSearch
+from flow_manager.ports.search import Filter
+from flow_manager.ports.store import NewExecution
+from flow_manager.stores.sqlite.batches import StartRows
+from flow_manager.stores.sqlite.file import open_writer
+from flow_manager.stores.sqlite.reader import STATEMENTS, SqliteReader
+from flow_manager.stores.sqlite.rows import history_row, to_key
+
+STORED: Final = int(os.environ.get("BENCH_STORED", "1000000"))
+WEIGHED: Final = 10_000
+"""Those of which the bytes are counted; they have no labels."""
+AT_ONCE: Final = 20_000
+ASKED: Final = 500
+FLOWS: Final = 20
+FAILING: Final = 50
+"""One in so many fails."""
+CUSTOMERS: Final = 1_000
+MOST_BYTES: Final = 1_500
+MOST_FOR_TEXT: Final = 500
+"""Milliseconds for a text, which has no index: a page looks at 20,000 executions and no further."""
+MOST_MILLISECONDS: Final = 20_000
+"""For which one kind of question is asked again and again."""
+
+PAGES: Final = {
+    "plain": Filter(),
+    "of a flow": Filter(flow_id="flow7"),
+    "with a label": Filter(labels=(("customer", "7"),)),
+    "that failed": Filter(status=ExecutionStatus.FAILED),
+    "with two labels of a flow": Filter(flow_id="flow7", labels=(("customer", "7"), ("team", "shop"))),
+    "with an error": Filter(error="task."),
+    "completed": Filter(status=ExecutionStatus.COMPLETED),
+    "with a text that none has": Filter(text="nowhere"),
+}
+
+
+def stored() -> list[Figure]:
+    with embedded() as (backend, folder):
+        commits = recorded(backend, folder, parse(chain(3, "bench.nothing"))).commits
+    with tempfile.TemporaryDirectory(prefix="flow-manager-bench-") as other:
+        bare, database = Path(other, "bare.db"), Path(other, "stored.db")
+        _Filler(bare, commits, has_labels=False).fill(WEIGHED)
+        began = time.perf_counter()
+        ids = _Filler(database, commits, has_labels=True).fill(STORED)
+        filled = time.perf_counter() - began
+        size = bare.stat().st_size / WEIGHED
+        with closing(SqliteReader(database)) as reader:
+            search = ExecutionSearch(reader)
+            asked = {
+                "status": _asked(lambda: reader.describe(random.choice(ids)), 5),
+                **{
+                    f"page, {name}": _asked(partial(search.page, each), _most(each))
+                    for name, each in PAGES.items()
+                },
+                "counts": _asked(reader.counts, 20),
+            }
+    return [
+        _figure(f"seconds to fill in {STORED:,} executions", filled, 120, "s"),
+        _figure("bytes of an execution of 3 tasks", size, MOST_BYTES, "bytes"),
+        *(
+            Figure(
+                "W4", f"{what}: median, at p99", f"{median:.1f}, {worst:.1f} ms", "-", worst, "at most", most
+            )
+            for what, (median, worst, most) in asked.items()
+        ),
+    ]
+
+
+def _figure(what: str, value: float, target: float, unit: str) -> Figure:
+    return Figure("W4", what, f"{value:,.0f} {unit}", "-", value, "at most", target)
+
+
+def _most(wanted: Filter) -> float:
+    return 20 if wanted.text is None else MOST_FOR_TEXT
+
+
+def _asked(ask: Callable[[], object], most: float) -> tuple[float, float, float]:
+    """Milliseconds: the median, the slowest but one in a hundred, and what that may be."""
+    taken: list[float] = []
+    while len(taken) < ASKED and sum(taken) < MOST_MILLISECONDS:
+        began = time.perf_counter()
+        ask()
+        taken.append((time.perf_counter() - began) * 1000)
+    return statistics.median(taken), statistics.quantiles(taken, n=100)[-1], most
+
+
+class _Filler:
+    """Writes ended executions in large transactions, by the rows of the store itself."""
+
+    def __init__(self, database: Path, commits: Sequence[Commit], *, has_labels: bool) -> None:
+        self._db = open_writer(database, "relaxed", STATEMENTS)
+        self._has_labels = has_labels
+        self._flows = [parse(chain(3, "bench.nothing", f"flow{number}")) for number in range(FLOWS)]
+        self._bounds = [(seq, last) for seq, last, _, _ in commits]
+        lines = [line for _, _, text, _ in commits for line in text.encode().split(b"\n")]
+        self._events = [decode_event(line) for line in lines]
+        self._db.executemany(
+            STATEMENTS["add_definition"],
+            [(bytes.fromhex(flow.digest), flow.id, flow.document) for flow in self._flows],
+        )
+
+    def fill(self, count: int) -> list[str]:
+        """The ids, the oldest first."""
+        ids: list[str] = []
+        for start in range(0, count, AT_ONCE):
+            new = [self._execution(number) for number in range(start, min(start + AT_ONCE, count))]
+            self._write(new)
+            ids += [each.execution_id for each in new]
+        self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        self._db.close()
+        return ids
+
+    def _execution(self, number: int) -> NewExecution:
+        flow = self._flows[number % FLOWS]
+        labels = {"team": "shop", "customer": str(number % CUSTOMERS)} if self._has_labels else {}
+        first, *events, last = self._events
+        status = ExecutionStatus.COMPLETED if number % FAILING else ExecutionStatus.FAILED
+        error = None if number % FAILING else TaskError(f"task.failed_{number % 3}", "it failed")
+        began = ExecutionStarted(first.at, flow.id, {}, labels)
+        ended = ExecutionEnded(last.at, status, error)
+        return self._new(flow, [began, *events, ended], status)
+
+    def _new(self, flow: Flow, events: Sequence[Event], status: ExecutionStatus) -> NewExecution:
+        at = events[0].at
+        return NewExecution(str(uuid7()), flow.id, flow.document, flow.digest, at, events, None, status)
+
+    def _write(self, new: Sequence[NewExecution]) -> None:
+        rows = StartRows(new)
+        history = [
+            history_row(to_key(each.execution_id), seq, each.events[seq - 1 : last])
+            for each in new
+            for seq, last in self._bounds
+        ]
+        with self._db:
+            self._db.executemany(STATEMENTS["add_execution"], rows.executions)
+            self._db.executemany(STATEMENTS["add_label"], rows.labels)
+            self._db.executemany(STATEMENTS["count_ended"], rows.tallies)
+            self._db.executemany(STATEMENTS["add_events"], history)
+        self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)

@@ -1,0 +1,98 @@
+"""`flow-manager tail`: an execution as it goes."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from http import HTTPStatus
+from http.client import HTTPException
+from typing import Any, Final
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+import click
+import msgspec
+
+from flow_manager import bootstrap
+from flow_manager.cli import output
+from flow_manager.cli.executions import event_row, written
+from flow_manager.cli.exits import ExitCode
+from flow_manager.cli.options import setting_options, settings_from
+from flow_manager.core.events import Event, ExecutionEnded, decode_event
+from flow_manager.core.execution_id import read_execution_id
+from flow_manager.core.states import ExecutionStatus
+from flow_manager.engine.following import Followers
+from flow_manager.errors import ExecutionUnknown, SettingsError
+from flow_manager.ports.store import Reader
+
+SILENCE: Final = 45.0
+"""Seconds without even a heartbeat after which a service is gone."""
+_BEFORE_NEXT_TRY: Final = 1.0
+
+
+@click.command(short_help="Follow an execution until it has ended.")
+@click.argument("text", metavar="ID")
+@click.option("--url", metavar="URL", help="Ask this service, instead of reading the database file.")
+@click.option("--json", "as_json", is_flag=True, help="Print each event as a line of JSON.")
+@setting_options("database")
+@click.pass_context
+def tail(ctx: click.Context, /, text: str, url: str | None, as_json: bool, **options: object) -> None:
+    """Show what has happened to the execution ID, and what happens, until it has ended.
+
+    Exits with 1 if it did not complete.
+    """
+    execution_id = read_execution_id(text)
+    status = ExecutionStatus.RUNNING
+    with closing(bootstrap.open_reader(settings_from(options))) as reader:
+        events = _stored(reader, execution_id) if url is None else _served(url, execution_id)
+        for number, event in enumerate(events, start=1):
+            _show(number, event, as_json)
+            status = event.status if isinstance(event, ExecutionEnded) else status
+    ctx.exit(ExitCode.OK if status is ExecutionStatus.COMPLETED else ExitCode.FAILED)
+
+
+def _show(number: int, event: Event, as_json: bool) -> None:
+    if as_json:
+        output.show_line({"seq": number, **written(event)})
+    else:
+        output.show_text(output.printable_lines("  ".join(event_row(number, event))))
+
+
+def _stored(reader: Reader, execution_id: str) -> Iterator[Event]:
+    for news in Followers(reader).events(execution_id):
+        yield from news.events
+
+
+def _served(url: str, execution_id: str) -> Iterator[Event]:
+    """The service may let go of us, as when it restarts: then ask for what follows the last event."""
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise SettingsError("--url is the address of a service, such as http://127.0.0.1:5000")
+    address = f"{url.rstrip('/')}/v1/executions/{execution_id}/events"
+    seq, event = 0, None
+    while not isinstance(event, ExecutionEnded):
+        if seq:
+            time.sleep(_BEFORE_NEXT_TRY)
+        with contextlib.suppress(HTTPException):  # cut off in the middle
+            for body in _bodies(address, seq):
+                seq = body.pop("seq")
+                event = decode_event(msgspec.json.encode(body))
+                yield event
+        if event is None:
+            return
+
+
+def _bodies(address: str, after: int) -> Iterator[dict[str, Any]]:
+    """What the service tells until it or the execution ends. Raises `ExecutionUnknown` and `OSError`."""
+    asked = Request(address, headers={"Accept": "text/event-stream", "Last-Event-ID": str(after)})
+    try:
+        with urlopen(asked, timeout=SILENCE) as answer:
+            for line in answer:
+                if line.startswith(b"data: "):
+                    yield msgspec.json.decode(line[6:])
+    except HTTPError as error:
+        if error.code == HTTPStatus.NOT_FOUND:
+            raise ExecutionUnknown(f"{address} is not there") from error
+        raise
