@@ -11,12 +11,14 @@ from werkzeug.routing import MapAdapter
 
 from flow_manager.api.brief import FlowRoutes
 from flow_manager.api.control import ControlRoutes
+from flow_manager.api.flows import PublishingRoutes
 from flow_manager.api.health import add_health_routes
 from flow_manager.api.problems import REQUEST_ID, answer_error
 from flow_manager.api.requests import Guard
 from flow_manager.api.room import Room
 from flow_manager.api.settings import ApiSettings
 from flow_manager.api.simulation import SimulationRoutes
+from flow_manager.api.starts import StartRoutes
 from flow_manager.api.v1 import ResourceRoutes
 from flow_manager.ports.backend import Backend
 
@@ -34,6 +36,8 @@ def create_app(backend: Backend, settings: ApiSettings) -> Flask:
     ResourceRoutes(backend, settings).add_to(app)
     ControlRoutes(backend, settings, bodies).add_to(app)
     SimulationRoutes(backend, settings).add_to(app)
+    PublishingRoutes(backend, settings).add_to(app)
+    StartRoutes(backend, settings, bodies).add_to(app)
     add_health_routes(app, backend)
     return app
 

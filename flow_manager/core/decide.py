@@ -111,9 +111,9 @@ def decide(flow: Flow, view: View, given: Circumstances) -> Decision:
 
 def deadline_of(flow: Flow, view: View) -> datetime | None:
     """When the whole execution times out, if it ever does; what undoes it has all the time it needs."""
-    if flow.timeout is None or view.started_at is None or view.ending is not None:
+    if flow.timeout is None or view.begins_at is None or view.ending is not None:
         return None
-    return view.started_at + flow.timeout
+    return view.begins_at + flow.timeout
 
 
 def _towards_the_end(flow: Flow, view: View, given: Circumstances) -> Decision:

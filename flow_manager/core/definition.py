@@ -21,6 +21,7 @@ END: Final = "end"
 Outcome = Literal["success", "failure", "timeout", "unknown"]
 OnLost = Literal["retry", "unknown"]
 Jitter = Literal["full", "none"]
+WhenFull = Literal["queue", "reject"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,24 @@ class Condition:
     """Its place among the conditions of the flow, as written."""
 
 
+@dataclass(frozen=True, slots=True)
+class Concurrency:
+    """How many executions of the flow with the same key go on at once. Without `key` all have the same."""
+
+    limit: int
+    key: ValueMapping | None = None
+    when_full: WhenFull = "queue"
+
+
+@dataclass(frozen=True, slots=True)
+class StartRate:
+    """How often the published flow may be started: `limit` times in each `per`, all of them at once if none
+    was started before."""
+
+    limit: int
+    per: timedelta
+
+
 @dataclass(frozen=True, eq=False)
 class Flow:
     """A checked flow. `digest` is the SHA-256 of `document`, the canonical JSON text of the flow."""
@@ -92,6 +111,8 @@ class Flow:
     output: ValueMapping | None = None
     cases: Sequence[Mapping[str, Any]] = ()
     """Its golden cases, as written."""
+    concurrency: Concurrency | None = None
+    rate: StartRate | None = None
 
     @cached_property
     def compensates(self) -> bool:

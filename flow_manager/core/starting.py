@@ -65,9 +65,9 @@ def start_run(flow: Flow, view: View, name: str, given: Circumstances) -> Decisi
 
 def first(due_at: datetime, flow: Flow, view: View) -> datetime:
     """When to look again: at `due_at`, or at the end of the execution's own time."""
-    if flow.timeout is None or view.started_at is None or view.ending is not None:
+    if flow.timeout is None or view.begins_at is None or view.ending is not None:
         return due_at
-    return min(due_at, view.started_at + flow.timeout)
+    return min(due_at, view.begins_at + flow.timeout)
 
 
 def start_attempt(flow: Flow, view: View, started: AttemptStarted, given: Circumstances) -> Decision:

@@ -65,6 +65,10 @@ class View:
     input: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     parent: ParentLink | None = None
+    flow_version: int = 0
+    """Of the published flow; 0 if it was started with the document itself."""
+    begins_at: datetime | None = None
+    """When its time begins to run: its start, if it was not to begin later."""
     error: TaskError | None = None
     output: Any = None
     wake: Wake | None = None
@@ -168,6 +172,8 @@ def _execution_started(view: View, event: ExecutionStarted) -> None:
     view.labels = event.labels
     view.parent = event.parent
     view.started_at = event.at
+    view.flow_version = event.version
+    view.begins_at = event.start_at or event.at
 
 
 def _attempt_started(view: View, event: AttemptStarted) -> None:

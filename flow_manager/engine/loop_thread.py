@@ -7,13 +7,14 @@ import logging
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, TypeVar
 
 from flow_manager.engine.watchdog import Watchdog
 from flow_manager.errors import OutcomeUnknown, ShuttingDown
 
 log = logging.getLogger(__name__)
 
+Answer = TypeVar("Answer")
 Call = tuple[Callable[..., None], tuple[Any, ...]]
 
 
@@ -42,16 +43,16 @@ class LoopThread:
                 self._is_woken = True
                 self._loop.call_soon_threadsafe(self._take_calls)
 
-    def complete(self, work: Coroutine[Any, Any, None], patience: float | None = None) -> None:
-        """Run a coroutine on the loop and wait for its end. Raises what it raises, `ShuttingDown`, and
+    def complete(self, work: Coroutine[Any, Any, Answer], patience: float | None = None) -> Answer:
+        """Run a coroutine on the loop and wait for its answer. Raises what it raises, `ShuttingDown`, and
         `OutcomeUnknown` if it takes longer than `patience` seconds; it goes on all the same."""
         with self._lock:
             if self._is_over:
                 work.close()
                 raise ShuttingDown("the service has stopped and accepts nothing")
-            done: Future[None] = asyncio.run_coroutine_threadsafe(work, self._loop)
+            done: Future[Answer] = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
-            done.result(patience)
+            return done.result(patience)
         except TimeoutError as error:
             raise OutcomeUnknown("the answer took too long; whether it happened is not known") from error
 

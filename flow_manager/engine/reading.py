@@ -19,7 +19,8 @@ from flow_manager.core.states import ExecutionStatus
 from flow_manager.core.view import View
 from flow_manager.engine.approvals import Approvals
 from flow_manager.engine.flows import DigestCache, StoredFlows, weight_of
-from flow_manager.errors import ApprovalOver, StoreReadOnly
+from flow_manager.engine.publishing import PublishedFlows
+from flow_manager.errors import ApprovalOver, FlowManagerError, StoreReadOnly
 from flow_manager.ports.backend import (
     Answer,
     ChildSummary,
@@ -30,6 +31,7 @@ from flow_manager.ports.backend import (
     Violation,
     with_step_types,
 )
+from flow_manager.ports.starting import Accepted, Start, StartOptions, StartRequest
 from flow_manager.ports.store import Reader
 
 _NOTHING_SENT: Final = "the database cannot be written, so nothing can be sent; reading works"
@@ -57,6 +59,7 @@ class ReadingBackend:
         self._catalogue = catalogue
         self._parser = FlowParser(catalogue.input_models(), secrets)
         self._flows = flows or StoredFlows()
+        self.flows = PublishedFlows(reader, self._flows)
         self._reports: DigestCache[Report] = DigestCache()
         self._reports_lock = threading.Lock()
 
@@ -85,6 +88,22 @@ class ReadingBackend:
         wait: timedelta | None = None,
     ) -> View:
         raise StoreReadOnly("the database cannot be written, so nothing can be executed; reading works")
+
+    def start(
+        self,
+        flow: Flow,
+        input: Mapping[str, Any],
+        options: StartOptions,
+        *,
+        labels: Mapping[str, str] | None = None,
+        wait: timedelta | None = None,
+    ) -> Start:
+        raise StoreReadOnly("the database cannot be written, so nothing can be started; reading works")
+
+    def start_all(
+        self, flow: Flow, requests: Sequence[StartRequest]
+    ) -> Sequence[Accepted | FlowManagerError]:
+        raise StoreReadOnly("the database cannot be written, so nothing can be started; reading works")
 
     def signal(self, execution_id: str, name: str, payload: Any = None, *, by: str = "") -> None:
         raise StoreReadOnly(_NOTHING_SENT)

@@ -17,7 +17,7 @@ from flow_manager.core.starting import results_to_undo
 from flow_manager.core.states import ExecutionStatus, Wake, WakeReason
 from flow_manager.core.view import View
 from flow_manager.ports.clock import Clock
-from flow_manager.ports.store import Claim, Claimed, NewExecution, Step
+from flow_manager.ports.store import Claim, Claimed, NewExecution, Step, Terms
 from flow_manager.ports.worker import AttemptOrder
 
 
@@ -71,6 +71,26 @@ def view_of(claimed: Claimed) -> View:
     if view.last_seq != claimed.last_seq:
         raise ValueError(f"{claimed.last_seq} events were recorded and {view.last_seq} found")
     return view
+
+
+def new_execution(
+    flow: Flow, view: View, plan: Plan, wake: Wake | None, terms: Terms | None = None
+) -> NewExecution:
+    """The execution of a view, with the events of its first step."""
+    now = plan.events[0].at
+    return NewExecution(
+        view.execution_id,
+        flow.id,
+        flow.document,
+        flow.digest,
+        now,
+        plan.events,
+        wake,
+        view.status,
+        None,
+        children_of(view, plan.children, now),
+        terms,
+    )
 
 
 def children_of(view: View, starts: Sequence[ChildStart], now: datetime) -> tuple[NewExecution, ...]:

@@ -18,6 +18,8 @@ from flow_manager.core.report import Report
 from flow_manager.core.states import ExecutionStatus
 from flow_manager.core.steps import STEP_TYPES, description_of
 from flow_manager.core.view import View
+from flow_manager.ports.publishing import Flows
+from flow_manager.ports.starting import Starter
 
 DEFAULT_LISTED: Final = 50
 """Executions in a list whose length nobody asked for."""
@@ -150,7 +152,11 @@ class Violation:
         return {"execution_id": self.execution_id, "code": self.code, "detail": self.detail}
 
 
-class Backend(Protocol):
+class Backend(Starter, Protocol):
+    @property
+    def flows(self) -> Flows:
+        """The published flows."""
+
     def validate(self, document: object) -> Report:
         """Check a parsed JSON document (wrapped in `flow` or bare) against the format, the
         graph rules and the registered tasks. Never raises for a bad document."""

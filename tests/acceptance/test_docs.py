@@ -246,7 +246,7 @@ def test_every_exit_code_has_its_line() -> None:
 def routes() -> set[str]:
     rules = create_app(FakeBackend(), Settings()).url_map.iter_rules()
     return {
-        f"{method} {rule.rule.replace('<text>', '{execution_id}').replace('<token>', '{token}')}"
+        f"{method} " + re.sub(r"<([a-z_]+)>", r"{\1}", rule.rule.replace("<text>", "<execution_id>"))
         for rule in rules
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -47,6 +47,13 @@ class LookAtChildren:
 
 
 @dataclass(frozen=True, slots=True)
+class StartAll:
+    """Create these executions, those that may be."""
+
+    news: Sequence[NewExecution]
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
     """A function of the write connection and the statements, for what is done seldom. What it wrote is taken
     back if it raises a `FlowManagerError`, which is then its answer; it never waits for anything."""
@@ -54,4 +61,4 @@ class Work:
     write: Callable[[apsw.Connection, Mapping[str, str]], Any]
 
 
-Command = NewExecution | Step | ClaimDue | SetAside | NewMail | ReadAgain | LookAtChildren | Work
+Command = NewExecution | Step | ClaimDue | SetAside | NewMail | ReadAgain | LookAtChildren | StartAll | Work

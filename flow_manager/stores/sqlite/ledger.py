@@ -20,8 +20,17 @@ from flow_manager.errors import (
 )
 from flow_manager.ports.store import Claim, Claimed, NewExecution, NewMail, Step
 from flow_manager.stores.sqlite.batches import Rows, StartRows, StepRows
-from flow_manager.stores.sqlite.commands import ClaimDue, Command, LookAtChildren, ReadAgain, SetAside, Work
+from flow_manager.stores.sqlite.commands import (
+    ClaimDue,
+    Command,
+    LookAtChildren,
+    ReadAgain,
+    SetAside,
+    StartAll,
+    Work,
+)
 from flow_manager.stores.sqlite.family import Family
+from flow_manager.stores.sqlite.gate import Gate
 from flow_manager.stores.sqlite.mailbox import Mailbox
 from flow_manager.stores.sqlite.rows import (
     UNREADABLE,
@@ -49,9 +58,11 @@ class SqliteLedger:
         self._db = connection
         self._sql = sql
         self._known: set[str] = set()
+        self._added: set[str] = set()
         self._log = WriteAheadLog(connection)
         self._mailbox = Mailbox(connection, sql)
         self._family = Family(connection, sql, self._mailbox)
+        self._gate = Gate(connection, sql)
         self._waits_for_lock = False
 
     def write(self, batch: Sequence[Command]) -> list[Any]:
@@ -68,7 +79,7 @@ class SqliteLedger:
         except Exception as error:  # the command's own fault, found before anything was committed
             self._roll_back()
             raise StoreError(f"this cannot be stored: {type(error).__name__}: {error}") from error
-        self._remember_definitions(batch)
+        self._remember_definitions()
         self._log.keep_short()
         return answers
 
@@ -99,15 +110,11 @@ class SqliteLedger:
             return StoreError(f"the rows of this do not fit to what is stored: {error}")
         return error
 
-    def _remember_definitions(self, batch: Sequence[Command]) -> None:
+    def _remember_definitions(self) -> None:
         """Only after the commit: a definition that was taken back must be written again."""
         if len(self._known) > MOST_KNOWN_DEFINITIONS:
             self._known.clear()
-        for command in batch:
-            if isinstance(command, NewExecution):
-                self._known.add(command.digest)
-            if isinstance(command, NewExecution | Step) and command.children:
-                self._known.update(child.digest for child in command.children)
+        self._known |= self._added
 
     def close(self) -> None:
         """Leave one tidy file behind; if that is not possible now, the next start will see to it."""
@@ -119,16 +126,17 @@ class SqliteLedger:
         self._db.close()
 
     def _apply(self, batch: Sequence[Command]) -> list[Any]:
+        self._added.clear()
         starts = [command for command in batch if type(command) is NewExecution]
         steps = [command for command in batch if type(command) is Step]
         aside = [command for command in batch if type(command) is SetAside]
-        claims = self._start(starts) if starts else {}
+        claims = self._begin_all(starts) if starts else {}
         if steps:
             self._advance(steps)
         self._set_aside(aside)
         return [self._answer(command, claims) for command in batch]
 
-    def _answer(self, command: Command, claims: Mapping[str, Claim]) -> Any:
+    def _answer(self, command: Command, claims: Mapping[str, Claim | FlowManagerError]) -> Any:
         """The answer to a command; those of which there are few are carried out here, one by one."""
         match command:
             case Step():
@@ -139,6 +147,9 @@ class SqliteLedger:
                 return self._claim(command)
             case NewMail() | ReadAgain():
                 return self._answer_or_refuse(command)
+            case StartAll():
+                begun = self._begin_all(command.news)
+                return [begun[new.execution_id] for new in command.news]
             case Work():
                 return self._work(command)
             case LookAtChildren():
@@ -171,6 +182,15 @@ class SqliteLedger:
         at = step.events[-1].at if step.events else step.at
         return [each for word in step.to_children for each in self._family.tell(step.claim.key, word, at)]
 
+    def _begin_all(self, starts: Sequence[NewExecution]) -> Mapping[str, Claim | FlowManagerError]:
+        """The claim on each, or why it was not started. Those under terms pass the gate, one by one."""
+        if all(new.terms is None for new in starts):
+            return self._start(starts)
+        admitted, refused = self._gate.admit_all(starts)
+        claims = self._start(admitted)
+        self._gate.rank(admitted)
+        return claims | refused
+
     def _start(self, starts: Sequence[NewExecution]) -> dict[str, Claim]:
         rows = StartRows(starts)
         self._add_definitions(starts)
@@ -193,6 +213,7 @@ class SqliteLedger:
 
     def _add_definitions(self, starts: Iterable[NewExecution]) -> None:
         unknown = {new.digest: new for new in starts if new.digest not in self._known}
+        self._added |= unknown.keys()
         rows: Rows = [(bytes.fromhex(digest), new.flow_id, new.definition) for digest, new in unknown.items()]
         self._all("add_definition", rows)
 
@@ -209,6 +230,7 @@ class SqliteLedger:
         self._all("count_ended", rows.tallies)
         self._all("add_events", rows.history)
         self._mailbox.taken(rows.taken)
+        self._gate.ended(rows.ended, steps[-1].at)
         self._begin_children(steps)
         for step in steps:
             if step.wake is None:

@@ -26,6 +26,7 @@ from flow_manager.stores.sqlite.rows import (
     start_checksum,
     to_some_key,
 )
+from flow_manager.stores.sqlite.shelf import SqliteShelfReader
 from flow_manager.stores.statements import load_statements
 
 Answer = TypeVar("Answer")
@@ -64,6 +65,8 @@ _VIOLATIONS: Final[Sequence[tuple[str, tuple[str, ...], str, str]]] = (
         "a child of it has ended, and it was not told",
     ),
     ("family_miscounted", (), "children.count", "its children were not counted as they are"),
+    ("slot_leaked", (), "slot.leaked", "it has ended or does not exist, and yet it holds a slot"),
+    ("slot_not_given", (), "slot.waiting", "it waits for a slot, and one is free"),
     ("mail_for_nobody", (), "mail.leftover", "something was sent to it that nobody will take up"),
 )
 """Statement, what it is given, and how what it finds is called."""
@@ -76,7 +79,7 @@ _OPEN_STATUS: Final = {reason.value: status for reason, status in STATUS_OF.item
 }
 
 
-class SqliteReader:
+class SqliteReader(SqliteShelfReader):
     """The reading side of the store. Opens its connections when first needed.
 
     Each call may raise `StoreDamaged`, `StoreReadOnly`, `StoreNewer` or `StoreError`.
@@ -86,7 +89,9 @@ class SqliteReader:
         self._path = path
         self._connections = ReadConnections(path, CONNECTIONS)
 
-    def _each(self, convert: Callable[..., Answer], name: str, *bindings: str | int | bytes) -> list[Answer]:
+    def _each(
+        self, convert: Callable[..., Answer], name: str, *bindings: str | int | bytes | None
+    ) -> list[Answer]:
         """What `convert` makes of each row."""
         with self._connections.lent() as connection, _damage(f"{self._path} holds values that cannot be"):
             return [convert(*row) for row in connection.execute(STATEMENTS[name], bindings)]

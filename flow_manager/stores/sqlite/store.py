@@ -12,6 +12,7 @@ import apsw
 
 from flow_manager.core.children import Children
 from flow_manager.core.states import Wake
+from flow_manager.errors import FlowManagerError
 from flow_manager.ports.store import Agenda, Claim, Claimed, NewExecution, NewMail, Step
 from flow_manager.stores.journal import Journal
 from flow_manager.stores.sqlite.commands import (
@@ -20,6 +21,7 @@ from flow_manager.stores.sqlite.commands import (
     LookAtChildren,
     ReadAgain,
     SetAside,
+    StartAll,
     Work,
 )
 from flow_manager.stores.sqlite.connections import ReadConnection
@@ -28,11 +30,12 @@ from flow_manager.stores.sqlite.file_lock import FileLock
 from flow_manager.stores.sqlite.ledger import PRIORITIES, SqliteLedger
 from flow_manager.stores.sqlite.reader import DUE_COUNTED, STATEMENTS, SqliteReader
 from flow_manager.stores.sqlite.rows import from_micros, to_micros
+from flow_manager.stores.sqlite.shelf import SqliteShelf
 
 Answer = TypeVar("Answer")
 
 
-class SqliteStore(SqliteReader):
+class SqliteStore(SqliteReader, SqliteShelf):
     """Implements `ports.store.Store`.
 
     Making one takes the lock, verifies the file after an unclean end, and migrates. `open` then
@@ -60,6 +63,9 @@ class SqliteStore(SqliteReader):
 
     def start(self, new: NewExecution) -> Awaitable[Claim]:
         return self._opened.submit(new, urgent=False, is_small=not new.children)
+
+    def start_all(self, news: Sequence[NewExecution]) -> Awaitable[Sequence[Claim | FlowManagerError]]:
+        return self._opened.submit(StartAll(news), urgent=False)
 
     def commit(self, step: Step) -> Awaitable[Sequence[str]]:
         is_small = not step.children and not step.to_children

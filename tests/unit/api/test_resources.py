@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -138,7 +139,7 @@ def test_a_service_that_takes_no_work_is_alive_and_not_ready(
 def test_the_index_links_to_every_endpoint(client: FlaskClient) -> None:
     links: dict[str, Any] = client.get("/").get_json()["links"]
     routes = {
-        f"{method} {rule.rule.replace('<text>', '{execution_id}').replace('<token>', '{token}')}"
+        f"{method} " + re.sub(r"<([a-z_]+)>", r"{\1}", rule.rule.replace("<text>", "<execution_id>"))
         for rule in client.application.url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
