@@ -162,7 +162,7 @@ class StartedBefore(FlowManagerError):
 
     code = "start.known"
 
-    def __init__(self, message: str, execution_id: str) -> None:
+    def __init__(self, message: str, execution_id: str = "") -> None:
         super().__init__(message, execution_id)
         self.execution_id = execution_id
 
@@ -179,7 +179,7 @@ class RateLimited(FlowManagerError):
 
     code = "start.rate_limited"
 
-    def __init__(self, message: str, retry_after: int) -> None:
+    def __init__(self, message: str, retry_after: int = 1) -> None:
         super().__init__(message, retry_after)
         self.retry_after = retry_after
 

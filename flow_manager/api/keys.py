@@ -42,5 +42,5 @@ def fingerprint_of(*asked: Any) -> bytes:
 
 def replayed(response: Response) -> Response:
     """The answer of a request whose execution was there already."""
-    response.headers.add(REPLAYED, "true")
+    response.headers[REPLAYED] = "true"
     return response

@@ -165,7 +165,8 @@ def test_of_a_batch_each_bad_item_has_its_problem(service: Service) -> None:
         "#/labels/1",
         "#/key",
     ]
-    for body in ({"items": []}, {"items": [{}] * 1001}, {}):
+    bodies: list[dict[str, Any]] = [{"items": []}, {"items": [{}] * 1001}, {}]
+    for body in bodies:
         assert kind(service.client.post(f"{STARTS}:batch", json=body)) == (422, "invalid-request")
 
 
