@@ -36,7 +36,7 @@ def create_app(backend: Backend, settings: ApiSettings) -> Flask:
     ResourceRoutes(backend, settings).add_to(app)
     ControlRoutes(backend, settings, bodies).add_to(app)
     SimulationRoutes(backend, settings).add_to(app)
-    PublishingRoutes(backend, settings).add_to(app)
+    PublishingRoutes(backend, settings, bodies).add_to(app)
     StartRoutes(backend, settings, bodies).add_to(app)
     add_health_routes(app, backend)
     return app

@@ -27,13 +27,14 @@ _TAG: Final = re.compile(r'"([\x21\x23-\x7e]{1,64})"')
 
 
 class PublishingRoutes:
-    """Changing a published flow takes an `If-Match` with the `ETag` of its newest version."""
+    """Changing a published flow takes an `If-Match` with the `ETag` of its newest version. Requests that may
+    take a while have a place in `room`; of those that publish only a few are in work at once."""
 
-    def __init__(self, backend: Backend, settings: ApiSettings) -> None:
+    def __init__(self, backend: Backend, settings: ApiSettings, room: Room) -> None:
         self._backend = backend
         self._max_body = settings.max_body
-        self._room = Room(min(AT_ONCE, settings.handler_threads - 2))
-        self._reads = Room.for_long_reads(settings.handler_threads)
+        self._room = room
+        self._checks = Room(AT_ONCE)
 
     def add_to(self, app: Flask) -> None:
         one = "/v1/flows/<flow_id>"
@@ -47,7 +48,7 @@ class PublishingRoutes:
     def publish(self, flow_id: str) -> Response:
         """201 with a new version, 200 if the newest one has the same document."""
         read_parameters()
-        with self._room:
+        with self._room, self._checks:
             read_flow_id(flow_id)
             expected = _expected()
             document = read_body(self._max_body)
@@ -59,7 +60,7 @@ class PublishingRoutes:
         """By id."""
         parameters = read_parameters("limit", "after")
         limit = _limit(parameters.get("limit"))
-        with self._reads:
+        with self._room:
             found = self._backend.flows.flows(limit=limit, after=parameters.get("after", ""))
             return answer({"flows": [each.to_json() for each in found]})
 
@@ -73,7 +74,7 @@ class PublishingRoutes:
         """The newest first."""
         parameters = read_parameters("limit", "before")
         limit, before = _limit(parameters.get("limit")), _number(parameters.get("before"))
-        with self._reads:
+        with self._room:
             found = self._backend.flows.versions(read_flow_id(flow_id), limit=limit, before=before)
             return answer({"versions": [each.to_json() for each in found]})
 

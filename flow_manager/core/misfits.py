@@ -15,8 +15,10 @@ from flow_manager.core.document import (
     LINE,
     NAME,
     TEXT,
+    ConcurrencyDocument,
     ConditionDocument,
     FlowDocument,
+    RateDocument,
     RetryDocument,
     TaskDocument,
 )
@@ -122,10 +124,14 @@ _FLOW_FIELDS: Final = dict(FlowDocument.model_fields)
 _TASK_FIELDS: Final = dict(TaskDocument.model_fields)
 _RETRY_FIELDS: Final = dict(RetryDocument.model_fields)
 _CONDITION_FIELDS: Final = dict(ConditionDocument.model_fields)
+_CONCURRENCY_FIELDS: Final = dict(ConcurrencyDocument.model_fields)
+_RATE_FIELDS: Final = dict(RateDocument.model_fields)
 
 
 def _find_unknown_fields(body: dict[str, Any], errors: Findings) -> None:
     find_unknown_names(body, _FLOW_FIELDS, (), errors)
+    find_unknown_names(body.get("concurrency"), _CONCURRENCY_FIELDS, ("concurrency",), errors)
+    find_unknown_names(body.get("rate"), _RATE_FIELDS, ("rate",), errors)
     for index, task in enumerate(_items(body, "tasks")):
         find_unknown_names(task, _TASK_FIELDS, ("tasks", index), errors)
         if isinstance(task, dict) and "retry" in task:
