@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 from typing import IO, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -13,14 +14,25 @@ from flow_manager.cli import output
 from flow_manager.cli.exits import ExitCode
 from flow_manager.core.values import read_json
 from flow_manager.errors import InvalidInput, Problem
+from flow_manager.settings import Settings
 
-DEFAULT_URL: Final = "http://127.0.0.1:5000"
+EXAMPLE: Final = "http://127.0.0.1:5000"
 PATIENCE: Final = 60.0
 """Seconds to wait for an answer."""
 MOST_ANSWER: Final = 16 << 20
 
+
+def default_url() -> str:
+    """The address of a service that was started on this machine with the same environment."""
+    return f"http://127.0.0.1:{Settings.load({}, os.environ).port}"
+
+
 url_option = click.option(
-    "--url", metavar="URL", default=DEFAULT_URL, show_default=True, help="Where the service is."
+    "--url",
+    metavar="URL",
+    default=default_url,
+    show_default=f"{EXAMPLE}, or the port of FLOW_MANAGER_PORT",
+    help="Where the service is.",
 )
 
 
@@ -46,7 +58,7 @@ class ServiceClient:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise click.UsageError(f"--url takes an address as {DEFAULT_URL}, and not {url!r}")
+            raise click.UsageError(f"--url takes an address as {EXAMPLE}, and not {url!r}")
         kind = http.client.HTTPConnection if parts.scheme == "http" else http.client.HTTPSConnection
         self._connection = kind(parts.netloc, timeout=PATIENCE)
         self._url, self._folder = url, parts.path.rstrip("/")
