@@ -19,6 +19,13 @@
     ├── ApprovalUnknown           nobody gave out this token
     ├── ApprovalOver              the question was answered already, or is out of date
     ├── NotAsked                  somebody answered who was not asked
+    ├── FlowUnknown               no flow is published under this id, or no such version of it
+    ├── ExpectationMissing        a published flow is to be changed, and nobody said which version
+    ├── FlowChanged               the version that a change is meant for is not the newest one
+    ├── StartedBefore             an execution was started with this idempotency key, by the same request
+    ├── KeyConflict               an execution was started with this idempotency key, by another request
+    ├── RateLimited               the flow may be started only so often
+    ├── ConcurrencyFull           so many executions of the flow are open as may be
     ├── ScheduleUnknown           no schedule has this id
     ├── ScheduleConflict          the schedule was changed meanwhile
     ├── TargetExists              a file would be overwritten
@@ -161,6 +168,52 @@ class ApprovalOver(FlowManagerError):
 
 class NotAsked(FlowManagerError):
     code = "approval.not_asked"
+
+
+class FlowUnknown(FlowManagerError):
+    code = "flow.unknown"
+
+
+class ExpectationMissing(FlowManagerError):
+    code = "flow.expectation_missing"
+
+
+class FlowChanged(FlowManagerError):
+    code = "flow.changed"
+
+
+class StartedBefore(FlowManagerError):
+    """`execution_id` is that of the execution, which is what the request asks for."""
+
+    code = "start.known"
+
+    def __init__(self, message: str, execution_id: str = "") -> None:
+        super().__init__(message, execution_id)
+        self.execution_id = execution_id
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class KeyConflict(StartedBefore):
+    code = "start.key_conflict"
+
+
+class RateLimited(FlowManagerError):
+    """`retry_after` is in whole seconds."""
+
+    code = "start.rate_limited"
+
+    def __init__(self, message: str, retry_after: int = 1) -> None:
+        super().__init__(message, retry_after)
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class ConcurrencyFull(FlowManagerError):
+    code = "start.concurrency_full"
 
 
 class ScheduleUnknown(FlowManagerError):

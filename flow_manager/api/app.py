@@ -12,6 +12,7 @@ from werkzeug.routing import BaseConverter, MapAdapter
 from flow_manager.api.brief import FlowRoutes
 from flow_manager.api.capsules import CapsuleRoutes
 from flow_manager.api.control import ControlRoutes
+from flow_manager.api.flows import PublishingRoutes
 from flow_manager.api.health import add_health_routes
 from flow_manager.api.live import LiveRoutes
 from flow_manager.api.metrics import add_metrics_route
@@ -23,6 +24,7 @@ from flow_manager.api.schedules import ScheduleRoutes
 from flow_manager.api.search import SearchRoutes
 from flow_manager.api.settings import ApiSettings
 from flow_manager.api.simulation import SimulationRoutes
+from flow_manager.api.starts import StartRoutes
 from flow_manager.api.v1 import ResourceRoutes
 from flow_manager.ports.backend import Backend
 
@@ -46,6 +48,8 @@ def create_app(backend: Backend, settings: ApiSettings) -> Flask:
     ScheduleRoutes(backend, settings, bodies).add_to(app)
     CapsuleRoutes(backend).add_to(app)
     SimulationRoutes(backend, settings).add_to(app)
+    PublishingRoutes(backend, settings, bodies).add_to(app)
+    StartRoutes(backend, settings, bodies).add_to(app)
     add_health_routes(app, backend)
     add_metrics_route(app, backend)
     DocumentRoutes().add_to(app)

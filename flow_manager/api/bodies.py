@@ -7,7 +7,10 @@ from typing import Annotated, Any, Final, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from flow_manager.core.document import LINE, NAME
+from flow_manager.core.findings import Findings
+from flow_manager.core.misfits import find_unknown_names
 from flow_manager.core.problems import nearest, pointer
+from flow_manager.core.simulation.mocks import add_misfits
 from flow_manager.errors import InvalidRequest, Problem
 
 BODY: Final = ConfigDict(strict=True, extra="forbid")
@@ -60,3 +63,21 @@ def _problem(error: dict[str, Any], model: type[BaseModel]) -> Problem:
     if error["type"] == "string_pattern_mismatch":
         return Problem(where, _CODES_OF_PATTERNS[error["ctx"]["pattern"]], error["msg"][:256])
     return Problem(where, _CODES.get(error["type"], "wrong-type"), error["msg"][:256])
+
+
+def read_as(model: type[Body], value: object) -> Body:
+    """A JSON value as a model that ignores what it does not know. Raises `InvalidRequest`."""
+    if not isinstance(value, dict):
+        detail = "the body is an object"
+        raise InvalidRequest(detail, [Problem("#", "wrong-type", detail)])
+    errors = Findings()
+    find_unknown_names(value, model.model_fields, (), errors)
+    body = None
+    try:
+        body = model.model_validate(value)
+    except ValidationError as error:
+        add_misfits(error, (), errors)
+    if errors or body is None:
+        problems = errors.problems(value)
+        raise InvalidRequest(f"the body is not valid: {problems[0].detail}", problems)
+    return body

@@ -9,6 +9,7 @@ from flask import Flask, Response, request
 
 from flow_manager.api.answers import answer
 from flow_manager.api.execution_request import ExecutionRequest
+from flow_manager.api.keys import fingerprint_of, idempotency_key, replayed
 from flow_manager.api.preferences import Preferences
 from flow_manager.api.problems import INVALID_FLOW, INVALID_REQUEST, Refusal
 from flow_manager.api.requests import read_body, read_parameters
@@ -20,6 +21,7 @@ from flow_manager.core.report import Report
 from flow_manager.core.routes import routes_of
 from flow_manager.core.view import View
 from flow_manager.ports.backend import Backend
+from flow_manager.ports.starting import StartOptions
 
 NO_WAIT: Final = timedelta(0)
 
@@ -59,14 +61,21 @@ class FlowRoutes:
     def _start(self, flow: Flow, asked: ExecutionRequest, preferences: Preferences) -> Response:
         wait = preferences.patience(self._wait_limit)
         waits = wait > NO_WAIT and self._waiters.take()
+        is_new = True
         try:
-            view = self._backend.execute(
-                flow, asked.input, labels=asked.labels, wait=wait if waits else NO_WAIT
-            )
+            key = idempotency_key()
+            wait_for = wait if waits else NO_WAIT
+            if key is not None:
+                options = StartOptions(key, fingerprint_of(flow.document, asked.input, asked.labels))
+                start = self._backend.start(flow, asked.input, options, labels=asked.labels, wait=wait_for)
+                view, is_new = start.view, start.is_new
+            else:
+                view = self._backend.execute(flow, asked.input, labels=asked.labels, wait=wait_for)
         finally:
             if waits:
                 self._waiters.give_back()
-        return _answer_start(view, preferences, waited=waits or wait == NO_WAIT)
+        answered = _answer_start(view, preferences, waited=waits or wait == NO_WAIT)
+        return answered if is_new else replayed(answered)
 
     def status(self, text: str) -> Response:
         read_parameters()

@@ -46,7 +46,7 @@ class ExecutionRequest:
         if not isinstance(labels, dict):
             problems.append(Problem("#/labels", "wrong-type", "labels are an object of texts"))
             labels = {}
-        problems += _label_problems(labels)
+        problems += label_problems(labels)
         return cls({"flow": body["flow"]}, given, labels, tuple(problems))
 
 
@@ -57,7 +57,7 @@ def _unknown_member(name: str) -> Problem:
     return Problem(pointer(name[:64]), "unknown-field", detail, hint)
 
 
-def _label_problems(labels: Mapping[str, object]) -> Iterator[Problem]:
+def label_problems(labels: Mapping[str, object]) -> Iterator[Problem]:
     """Labels of an execution follow the same rules as those of a flow."""
     if len(labels) > MOST_LABELS:
         yield Problem("#/labels", "too-many", f"there can be at most {MOST_LABELS} labels")

@@ -17,10 +17,14 @@ from flow_manager.api.answers import json_response
 from flow_manager.errors import (
     ApprovalOver,
     ApprovalUnknown,
+    ConcurrencyFull,
     CursorInvalid,
     ExecutionOver,
     ExecutionUnknown,
+    ExpectationMissing,
+    FlowChanged,
     FlowManagerError,
+    FlowUnknown,
     InvalidFlow,
     InvalidInput,
     InvalidRequest,
@@ -29,10 +33,12 @@ from flow_manager.errors import (
     NotAsked,
     OutcomeUnknown,
     Overloaded,
+    RateLimited,
     ScheduleConflict,
     ScheduleUnknown,
     ShuttingDown,
     SignalUnknown,
+    StartedBefore,
     StateForbids,
     StoreError,
     StoreFull,
@@ -63,6 +69,7 @@ BAD_REQUEST = Kind(400, "bad-request", "The request cannot be read")
 MALFORMED_JSON = Kind(400, "malformed-json", "The body is not acceptable JSON")
 BAD_HOST = Kind(400, "bad-host", "The Host header does not name this service")
 INVALID_CURSOR = Kind(400, "invalid-cursor", "The cursor does not belong to this list")
+BAD_IDEMPOTENCY_KEY = Kind(400, "bad-idempotency-key", "The Idempotency-Key header cannot be used")
 NOT_ASKED = Kind(403, "not-asked", "Somebody else was asked")
 CROSS_ORIGIN = Kind(403, "cross-origin", "The request comes from a page of another origin")
 NOT_FOUND = Kind(404, "not-found", "There is nothing here")
@@ -72,13 +79,18 @@ ALREADY_TERMINAL = Kind(409, "already-terminal", "The execution has ended")
 STATE_FORBIDS = Kind(409, "state-forbids", "The execution cannot do this as it stands")
 ALREADY_ANSWERED = Kind(409, "already-answered", "The question needs no answer any more")
 VERSION_MISMATCH = Kind(412, "version-mismatch", "It was changed meanwhile")
+PRECONDITION_FAILED = Kind(412, "precondition-failed", "Somebody else was faster")
 TOO_LARGE = Kind(413, "too-large", "The request is too large")
 UNSUPPORTED_MEDIA_TYPE = Kind(415, "unsupported-media-type", "The body is not of an accepted type")
 INVALID_REQUEST = Kind(422, "invalid-request", "The request is not valid")
 INVALID_FLOW = Kind(422, "invalid-flow", "The flow definition is not valid")
 INVALID_SCHEDULE = Kind(422, "invalid-schedule", "The schedule is not valid")
 UNKNOWN_SIGNAL = Kind(422, "unknown-signal", "Nothing waits for such a signal")
+IDEMPOTENCY_CONFLICT = Kind(422, "idempotency-conflict", "The idempotency key was used for another request")
+PRECONDITION_REQUIRED = Kind(428, "precondition-required", "Say which version this takes the place of")
 TOO_MANY_SIGNALS = Kind(429, "too-many-signals", "Too many signals wait to be taken up", retry_after=5)
+RATE_LIMITED = Kind(429, "rate-limited", "The flow was started as often as it may be")
+CONCURRENCY_FULL = Kind(429, "concurrency-full", "As many executions are open as may be", retry_after=5)
 INTERNAL_ERROR = Kind(500, "internal-error", "The service failed")
 OVERLOADED = Kind(503, "overloaded", "The service is full", retry_after=1)
 STOPPING = Kind(503, "stopping", "The service is stopping", retry_after=5)
@@ -106,6 +118,12 @@ KINDS: Final[Mapping[type[BaseException], Kind]] = {
     ApprovalUnknown: NOT_FOUND,
     ApprovalOver: ALREADY_ANSWERED,
     NotAsked: NOT_ASKED,
+    FlowUnknown: NOT_FOUND,
+    ExpectationMissing: PRECONDITION_REQUIRED,
+    FlowChanged: PRECONDITION_FAILED,
+    StartedBefore: IDEMPOTENCY_CONFLICT,
+    RateLimited: RATE_LIMITED,
+    ConcurrencyFull: CONCURRENCY_FULL,
     Overloaded: OVERLOADED,
     ShuttingDown: STOPPING,
     StoreFull: NO_SPACE,
@@ -164,6 +182,15 @@ class Refusal(Exception):
         return json_response(body, kind.status, headers)
 
 
+def problem_of(error: FlowManagerError) -> dict[str, Any]:
+    """An error as a part of an answer about several things."""
+    refusal = _of_error(error)
+    kind = refusal.kind
+    body = {"type": f"/problems/{kind.name}", "title": kind.title, "status": kind.status}
+    body |= {"detail": refusal.detail, **refusal.members}
+    return body | ({"errors": refusal.errors[:MOST_ERRORS]} if refusal.errors else {})
+
+
 def answer_error(error: Exception) -> Response:
     """The problem of any exception; what nobody foresaw is logged and told to nobody."""
     request_id: str = request.environ[REQUEST_ID]
@@ -203,7 +230,10 @@ def _of_error(error: Exception) -> Refusal:
         # A body that is refused by its size is not read to its end, so nothing else can follow it.
         headers = [("Connection", "close")] if kind is TOO_LARGE else []
         return Refusal(kind, str(error), errors=errors, headers=headers)
-    if isinstance(error, Overloaded):
+    if isinstance(error, StartedBefore):
+        members = {"execution_id": error.execution_id, "execution": f"/v1/executions/{error.execution_id}"}
+        return Refusal(kind, str(error), members=members)
+    if isinstance(error, Overloaded | RateLimited):
         return Refusal(kind, str(error), headers=[("Retry-After", str(error.retry_after))])
     if kind is STORE_UNAVAILABLE:
         return Refusal(kind, "the store cannot do this now; the log of the service says why")

@@ -43,6 +43,8 @@ COMMANDS: Final[Mapping[str, Place]] = MappingProxyType(
         "whatif": Place(
             "flow_manager.cli.whatif:what_if", "Hold an edited flow against recorded executions."
         ),
+        "publish": Place("flow_manager.cli.publishing:publish", "Publish a flow as a new version."),
+        "diff": Place("flow_manager.cli.publishing:diff", "Show what two flows have otherwise."),
         "tasks": Place("flow_manager.cli.tasks:tasks", "List the registered task types."),
         "list": Place("flow_manager.cli.listing:list_executions", "List executions, the newest first."),
         "show": Place("flow_manager.cli.executions:show", "Show one execution and its task runs."),

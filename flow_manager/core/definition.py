@@ -23,6 +23,7 @@ OnLost = Literal["retry", "unknown"]
 Jitter = Literal["full", "none"]
 WebhookEvent = Literal["completed", "failed", "cancelled", "waiting"]
 ENDS: Final[tuple[WebhookEvent, ...]] = ("completed", "failed", "cancelled")
+WhenFull = Literal["queue", "reject"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,24 @@ class Webhook:
     secret: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Concurrency:
+    """How many executions of the flow with the same key go on at once. Without `key` all have the same."""
+
+    limit: int
+    key: ValueMapping | None = None
+    when_full: WhenFull = "queue"
+
+
+@dataclass(frozen=True, slots=True)
+class StartRate:
+    """How often the published flow may be started: `limit` times in each `per`, all of them at once if none
+    was started before."""
+
+    limit: int
+    per: timedelta
+
+
 @dataclass(frozen=True, eq=False)
 class Flow:
     """A checked flow. `digest` is the SHA-256 of `document`, the canonical JSON text of the flow."""
@@ -104,6 +123,8 @@ class Flow:
     cases: Sequence[Mapping[str, Any]] = ()
     """Its golden cases, as written."""
     webhooks: tuple[Webhook, ...] = ()
+    concurrency: Concurrency | None = None
+    rate: StartRate | None = None
 
     @cached_property
     def compensates(self) -> bool:

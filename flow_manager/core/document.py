@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from pydantic.types import StringConstraints
 from pydantic_core import PydanticCustomError
 
-from flow_manager.core.definition import ENDS, Jitter, OnLost, Outcome, WebhookEvent
+from flow_manager.core.definition import ENDS, Jitter, OnLost, Outcome, WebhookEvent, WhenFull
 from flow_manager.core.durations import (
     ISO_PATTERN,
     LONGEST,
@@ -34,6 +34,8 @@ MOST_CODES: Final = 64
 MOST_CASES: Final = 1_000
 MOST_WEBHOOKS: Final = 8
 LONGEST_URL: Final = 2_048
+MOST_SLOTS: Final = 1_000
+MOST_STARTS: Final = 1_000_000
 
 NAME: Final = r"[A-Za-z][A-Za-z0-9_.-]{0,127}"
 NAME_PATTERN: Final = re.compile(NAME)
@@ -226,6 +228,30 @@ class OnEndDocument(BaseModel):
     )
 
 
+class ConcurrencyDocument(BaseModel):
+    """How many executions of the flow go on at once."""
+
+    model_config = _WRITTEN
+
+    key: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=4096)] | None = Field(
+        None,
+        description="Executions with the same key count together; may hold ${ ... } over input.",
+    )
+    limit: int = Field(ge=1, le=MOST_SLOTS, description="So many with the same key go on at once.")
+    when_full: WhenFull = Field(
+        "queue", description="queue: further executions wait for a slot; reject: they are refused."
+    )
+
+
+class RateDocument(BaseModel):
+    """How often the published flow may be started."""
+
+    model_config = _WRITTEN
+
+    limit: int = Field(ge=1, le=MOST_STARTS, description="So many starts in each period.")
+    per: Duration = Field(description="The period.")
+
+
 class FlowDocument(BaseModel):
     """Tasks that run one after another, and the conditions that choose the next."""
 
@@ -255,6 +281,12 @@ class FlowDocument(BaseModel):
     timeout: Duration | None = Field(None, description="The longest time of a whole execution.")
     max_task_runs: int = Field(
         1000, ge=1, le=MOST_TASK_RUNS, description="Task runs of one execution; bounds loops."
+    )
+    concurrency: ConcurrencyDocument | None = Field(
+        None, description="How many executions go on at once. Default: any number."
+    )
+    rate: RateDocument | None = Field(
+        None, description="How often the published flow may be started. Default: at any time."
     )
     tests: list[dict[str, Any]] = Field(
         [], max_length=MOST_CASES, description="Golden cases: simulations, and what is expected of each."

@@ -39,13 +39,15 @@ class Wait(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class ExecutionStarted(_Event, frozen=True, tag="execution_started"):
     """The execution was accepted with this input. `forked_from` is the execution whose results it goes on
-    with."""
+    with, `version` that of the published flow, `start_at` the time before which it was not to begin."""
 
     flow_id: str
     input: Mapping[str, Any] = {}
     labels: Mapping[str, str] = {}
     parent: ParentLink | None = None
     forked_from: str = ""
+    version: int = 0
+    start_at: datetime | None = None
 
 
 class TaskSkipped(_Event, frozen=True, tag="task_skipped"):

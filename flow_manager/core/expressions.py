@@ -47,6 +47,7 @@ class Place(Enum):
     TASK_INPUT = "the 'input' of a task"
     STEP_INPUT = "the 'input' of a task without a body"
     OUTPUT = "the 'output' of a flow"
+    CONCURRENCY_KEY = "the 'key' of 'concurrency'"
 
 
 NAMES: Final[Mapping[Place, tuple[str, ...]]] = MappingProxyType(
@@ -56,6 +57,7 @@ NAMES: Final[Mapping[Place, tuple[str, ...]]] = MappingProxyType(
         Place.TASK_INPUT: ("input", "results", "execution", "flow", "now", "secrets"),
         Place.STEP_INPUT: ("input", "results", "execution", "flow", "now"),
         Place.OUTPUT: ("input", "results", "execution", "flow", "now"),
+        Place.CONCURRENCY_KEY: ("input",),
     }
 )
 """The names in scope."""

@@ -109,8 +109,11 @@ class Facts:
     paused: ExecutionPaused | None = None
     """The pause that holds it, if one does."""
     timed_from: datetime | None = None
-    """When its time limit began to run: at its start, or when an operator had it go on."""
+    """When its time limit begins to run: at its start, if it was not to begin later, or when an operator had
+    it go on."""
     forked_from: str = ""
+    flow_version: int = 0
+    """Of the published flow; 0 if it was started with the document itself."""
 
     @property
     def last_attempt(self) -> Attempt:
@@ -127,7 +130,9 @@ def _execution_started(view: Facts, event: ExecutionStarted) -> None:
     view.labels = event.labels
     view.parent = event.parent
     view.forked_from = event.forked_from
-    view.started_at = view.timed_from = event.at
+    view.started_at = event.at
+    view.flow_version = event.version
+    view.timed_from = event.start_at or event.at
 
 
 def _attempt_started(view: Facts, event: AttemptStarted) -> None:

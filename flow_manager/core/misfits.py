@@ -17,9 +17,11 @@ from flow_manager.core.document import (
     SECRET,
     TEXT,
     URL,
+    ConcurrencyDocument,
     ConditionDocument,
     FlowDocument,
     OnEndDocument,
+    RateDocument,
     RetryDocument,
     TaskDocument,
     WebhookDocument,
@@ -137,10 +139,14 @@ _RETRY_FIELDS: Final = dict(RetryDocument.model_fields)
 _CONDITION_FIELDS: Final = dict(ConditionDocument.model_fields)
 _ON_END_FIELDS: Final = dict(OnEndDocument.model_fields)
 _WEBHOOK_FIELDS: Final = dict(WebhookDocument.model_fields)
+_CONCURRENCY_FIELDS: Final = dict(ConcurrencyDocument.model_fields)
+_RATE_FIELDS: Final = dict(RateDocument.model_fields)
 
 
 def _find_unknown_fields(body: dict[str, Any], errors: Findings) -> None:
     find_unknown_names(body, _FLOW_FIELDS, (), errors)
+    find_unknown_names(body.get("concurrency"), _CONCURRENCY_FIELDS, ("concurrency",), errors)
+    find_unknown_names(body.get("rate"), _RATE_FIELDS, ("rate",), errors)
     for index, task in enumerate(_items(body, "tasks")):
         find_unknown_names(task, _TASK_FIELDS, ("tasks", index), errors)
         if isinstance(task, dict) and "retry" in task:

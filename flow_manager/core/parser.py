@@ -13,8 +13,8 @@ from pydantic import BaseModel
 
 from flow_manager.core.checks import Checks
 from flow_manager.core.compiling import Compiler, Expressions
-from flow_manager.core.definition import Condition, Flow, RetryPolicy, Task, Webhook
-from flow_manager.core.document import FlowDocument, RetryDocument, TaskDocument
+from flow_manager.core.definition import Concurrency, Condition, Flow, RetryPolicy, StartRate, Task, Webhook
+from flow_manager.core.document import ConcurrencyDocument, FlowDocument, RetryDocument, TaskDocument
 from flow_manager.core.expressions import Place
 from flow_manager.core.findings import MOST_COLLECTED, Findings
 from flow_manager.core.misfits import (
@@ -170,7 +170,15 @@ class _Reading:
             output=self._compile.mapping(written.output, ("output",), Place.OUTPUT),
             cases=tuple(_copy(case) for case in written.tests),
             webhooks=self._webhooks(),
+            concurrency=self._concurrency(written.concurrency),
+            rate=None if written.rate is None else StartRate(written.rate.limit, written.rate.per),
         )
+
+    def _concurrency(self, written: ConcurrencyDocument | None) -> Concurrency | None:
+        if written is None:
+            return None
+        key = self._compile.mapping(written.key, ("concurrency", "key"), Place.CONCURRENCY_KEY)
+        return Concurrency(written.limit, key, written.when_full)
 
     def _webhooks(self) -> tuple[Webhook, ...]:
         webhooks: dict[str, Webhook] = {}

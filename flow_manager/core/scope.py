@@ -40,7 +40,7 @@ def scope_of(flow: Flow, view: View, now: datetime) -> dict[str, Any]:
             "labels": view.labels,
             "task_runs": view.run,
         },
-        "flow": {"id": flow.id, "version": 0},
+        "flow": {"id": flow.id, "version": view.flow_version},
         "now": now,
     }
 

@@ -46,6 +46,8 @@ class WakeReason(StrEnum):
     """A signal; or the time `due_at`, after which it is too late for one."""
     CHILDREN = "children"
     """The end of a child."""
+    SLOT = "slot"
+    """A free slot: so many executions with the same key go on as may."""
     CODE = "code"
     """Task code that is not registered here; it goes on when a start finds the code again."""
     PAUSE = "pause"
@@ -62,6 +64,7 @@ STATUS_OF: Final[Mapping[WakeReason, ExecutionStatus]] = MappingProxyType(
         WakeReason.DUE: ExecutionStatus.WAITING,
         WakeReason.SIGNAL: ExecutionStatus.WAITING,
         WakeReason.CHILDREN: ExecutionStatus.WAITING,
+        WakeReason.SLOT: ExecutionStatus.WAITING,
         WakeReason.CODE: ExecutionStatus.WAITING,
         WakeReason.PAUSE: ExecutionStatus.PAUSED,
         WakeReason.QUARANTINE: ExecutionStatus.QUARANTINED,

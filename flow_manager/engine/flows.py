@@ -59,19 +59,20 @@ class StoredFlows:
 
     async def soon(self, digest: str, definition: bytes) -> Flow:
         """As `of`; a large one is parsed on another thread, so that the loop goes on meanwhile."""
-        if len(definition) < LARGE or self._at_hand(digest) is not None:
+        if len(definition) < LARGE or self.at_hand(digest) is not None:
             return self.of(digest, definition)
         return await asyncio.get_running_loop().run_in_executor(None, self.of, digest, definition)
 
     def of(self, digest: str, definition: bytes) -> Flow:
         """Raises `InvalidFlow`, and what reading JSON raises, for a definition that is damaged."""
-        flow = self._at_hand(digest)
+        flow = self.at_hand(digest)
         if flow is None:
             flow = self._parser.parse(definition)
             with self._lock:
                 self._parsed.put(digest, flow, weight_of(definition))
         return flow
 
-    def _at_hand(self, digest: str) -> Flow | None:
+    def at_hand(self, digest: str) -> Flow | None:
+        """The flow if it is remembered."""
         with self._lock:
             return self._parsed.get(digest)

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -20,29 +20,37 @@ from flow_manager.core.events import Event
 from flow_manager.core.mail import MailKind
 from flow_manager.core.plain import shown
 from flow_manager.core.starting import answer_name
+from flow_manager.core.states import FOR_AN_OPERATOR
 from flow_manager.core.view import View
+from flow_manager.engine.batch import Batch
 from flow_manager.engine.control import OperatorControl
 from flow_manager.engine.inputs import accepted_input, awaits_signals, must_be_plain
 from flow_manager.engine.loop_thread import LoopThread
 from flow_manager.engine.orchestrator import FlowOrchestrator
 from flow_manager.engine.pruner import Pruner
+from flow_manager.engine.publishing import FlowPublisher
 from flow_manager.engine.reading import ReadingBackend, TaskCatalogue
 from flow_manager.engine.scheduled_starts import ScheduledStarts
 from flow_manager.engine.scheduler import Scheduler
 from flow_manager.engine.scheduling import NativeSchedules
+from flow_manager.engine.terms import asked_of
 from flow_manager.engine.waiters import Promise, Reply
 from flow_manager.errors import (
     ApprovalOver,
     ExecutionOver,
+    FlowManagerError,
+    KeyConflict,
     OutcomeUnknown,
     ShuttingDown,
     SignalUnknown,
+    StartedBefore,
     StoreError,
 )
 from flow_manager.ports.backend import Answer, Health, Violation
 from flow_manager.ports.control import Control
 from flow_manager.ports.figures import EngineFigures
 from flow_manager.ports.retention import UNBOUNDED, Retention
+from flow_manager.ports.starting import Accepted, Start, StartOptions, StartRequest
 from flow_manager.ports.store import NewExecution, NewMail
 
 START_PATIENCE: Final = 10.0
@@ -51,6 +59,10 @@ SEND_PATIENCE: Final = 10.0
 """Seconds to wait until something that was sent is durable."""
 MOST_INPUT: Final = 256 << 10
 DEFAULT_GRACE: Final = timedelta(seconds=30)
+FIRST_LOOK: Final = 0.01
+"""Seconds between the first two looks at an execution that somebody else has started,"""
+LAST_LOOK: Final = 0.5
+"""and between later ones: each is twice as long as the one before."""
 HEALTH_AGE: Final = 1.0
 """Seconds for which a count of the open executions is good enough for health."""
 HEALTH_PATIENCE: Final = 0.05
@@ -99,6 +111,9 @@ class NativeBackend(ReadingBackend):
         self.schedules = NativeSchedules(
             schedules, orchestrator.clock, starts, self._loop, self._schedules_changed
         )
+        self.flows = FlowPublisher(
+            self.store, self._flows, orchestrator.clock, self.validate, self._complete_on_store
+        )
         self._loop.complete(self._begin())
 
     async def _begin(self) -> None:
@@ -123,6 +138,30 @@ class NativeBackend(ReadingBackend):
         self._start(flow, input, labels, reply)
         return self._hear(reply, wait)
 
+    def start(
+        self,
+        flow: Flow,
+        input: Mapping[str, Any],
+        options: StartOptions,
+        *,
+        labels: Mapping[str, str] | None = None,
+        wait: timedelta | None = None,
+    ) -> Start:
+        reply = Reply(waits=wait is None or wait > timedelta(0))
+        try:
+            self._start(flow, input, labels, reply, options)
+            return Start(self._hear(reply, wait), is_new=True)
+        except KeyConflict:
+            raise
+        except StartedBefore as known:
+            return Start(self._after(known.execution_id, wait), is_new=False)
+
+    def start_all(
+        self, flow: Flow, requests: Sequence[StartRequest]
+    ) -> Sequence[Accepted | FlowManagerError]:
+        batch = Batch(flow, requests, self._orchestrator.clock.now(), self._most_input)
+        return self._loop.complete(batch.start(self._orchestrator), START_PATIENCE)
+
     def submit(
         self, flow: Flow, input: Mapping[str, Any], *, labels: Mapping[str, str] | None = None
     ) -> Future[View]:
@@ -134,10 +173,30 @@ class NativeBackend(ReadingBackend):
         return promise.future
 
     def _start(
-        self, flow: Flow, input: Mapping[str, Any], labels: Mapping[str, str] | None, waiter: Reply | Promise
+        self,
+        flow: Flow,
+        input: Mapping[str, Any],
+        labels: Mapping[str, str] | None,
+        waiter: Reply | Promise,
+        options: StartOptions | None = None,
     ) -> None:
         input = accepted_input(flow, input, self._most_input)
-        self._loop.call(self._orchestrator.start, flow, input, {**flow.labels, **(labels or {})}, waiter)
+        asked = asked_of(flow, input, options, self._orchestrator.clock.now())
+        labels = {**flow.labels, **(labels or {})}
+        self._loop.call(self._orchestrator.start, flow, input, labels, waiter, asked)
+
+    def _after(self, execution_id: str, wait: timedelta | None) -> View:
+        """How an execution stands that somebody else has started, after its end or at most `wait`."""
+        deadline = float("inf") if wait is None else time.monotonic() + wait.total_seconds()
+        nap = FIRST_LOOK
+        while True:
+            view = self.describe(execution_id)
+            is_left = view.wake is not None and view.wake.reason in FOR_AN_OPERATOR
+            left = deadline - time.monotonic()
+            if view.is_ended or is_left or left <= 0 or self._is_drained:
+                return view
+            time.sleep(min(nap, left))
+            nap = min(2 * nap, LAST_LOOK)
 
     def _hear(self, reply: Reply, wait: timedelta | None) -> View:
         is_bounded = wait is not None and reply.waits
@@ -202,6 +261,10 @@ class NativeBackend(ReadingBackend):
     def now(self) -> datetime:
         return self._orchestrator.clock.now()
 
+    def _complete_on_store(self, make: Callable[[], Awaitable[Any]]) -> Any:
+        """Ask the store for something, on the loop, and wait for its answer."""
+        return self._loop.complete(_awaited(make), SEND_PATIENCE)
+
     # -- watching
 
     def follow(self, execution_id: str) -> Iterator[Event]:
@@ -263,6 +326,10 @@ class NativeBackend(ReadingBackend):
     async def _stop(self) -> None:
         await self._orchestrator.worker.stop()
         await self.store.stop()
+
+
+async def _awaited(make: Callable[[], Awaitable[Any]]) -> Any:
+    return await make()
 
 
 class _Refreshed:

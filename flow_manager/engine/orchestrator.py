@@ -28,9 +28,10 @@ from flow_manager.engine.drain import Drain
 from flow_manager.engine.execution import ClaimedExecution, turn_of
 from flow_manager.engine.flows import StoredFlows
 from flow_manager.engine.poller import Poller
-from flow_manager.engine.recording import new_execution_of, view_of
+from flow_manager.engine.recording import new_execution_of, view_of, wake_of
 from flow_manager.engine.rescuer import Rescuer
 from flow_manager.engine.secrets import Secrets
+from flow_manager.engine.terms import PLAIN, Asked
 from flow_manager.engine.waiters import Waiter, Waiters
 from flow_manager.errors import (
     FlowManagerError,
@@ -109,7 +110,14 @@ class FlowOrchestrator:
 
     # -- starting
 
-    def start(self, flow: Flow, input: Mapping[str, Any], labels: Mapping[str, str], waiter: Waiter) -> None:
+    def start(
+        self,
+        flow: Flow,
+        input: Mapping[str, Any],
+        labels: Mapping[str, str],
+        waiter: Waiter,
+        asked: Asked = PLAIN,
+    ) -> None:
         """Create an execution and drive it. The waiter hears the outcome of both."""
         refusal = self.refusal()
         if refusal is not None:
@@ -117,9 +125,11 @@ class FlowOrchestrator:
             return
         self._admission.begun()
         execution_id = str(uuid7())
-        self._spawn(execution_id, self._begin(execution_id, flow, input, labels, waiter))
+        first = asked.beginning(self.clock.now(), flow, input, labels)
+        self._spawn(execution_id, self._begin(execution_id, flow, first, waiter, asked))
 
     def refusal(self) -> FlowManagerError | None:
+        """Why nothing can be started now, or None."""
         if self._draining:
             return ShuttingDown("the service is stopping and accepts nothing new")
         return self._admission.refusal(len(self._running))
@@ -128,18 +138,18 @@ class FlowOrchestrator:
         self,
         execution_id: str,
         flow: Flow,
-        input: Mapping[str, Any],
-        labels: Mapping[str, str],
+        first: ExecutionStarted,
         waiter: Waiter,
+        asked: Asked,
     ) -> None:
         view, plan = View(execution_id), Plan()
         has_place = self._admission.has_place(len(self._running) - 1)
         try:
-            now = self.clock.now()
-            plan.events.append(ExecutionStarted(now, flow.id, input, labels))
-            view.apply(plan.events[0])
-            action = self._first_action(flow, view, plan, has_place)
-            new = new_execution_of(flow, view, plan, action, self.webhooks)
+            plan.events.append(first)
+            view.apply(first)
+            action = asked.later(first.at) or self._first_action(flow, view, plan, has_place)
+            wake = wake_of(action, first.at)
+            new = new_execution_of(flow, view, plan, wake, self.webhooks, asked.terms)
             claim = await self.store.start(new)
         except Exception as error:  # the edge of a start: its caller is told whatever it was
             self._note_failure(error)
@@ -254,7 +264,7 @@ class FlowOrchestrator:
         execution_id = execution.claim.execution_id
         if wake is None:
             self._waiters.ended(execution.view)
-            if execution.view.parent is not None:
+            if execution.view.parent is not None or execution.flow.concurrency is not None:
                 self.poller.nudge()
         elif wake.reason in FOR_AN_OPERATOR or self._draining:
             if wake.reason is WakeReason.CODE:

@@ -23,9 +23,10 @@ from flow_manager.engine.capsules import StoredCapsules
 from flow_manager.engine.clock import SystemClock
 from flow_manager.engine.flows import DigestCache, StoredFlows, weight_of
 from flow_manager.engine.following import Followers
+from flow_manager.engine.publishing import PublishedFlows
 from flow_manager.engine.scheduling import ReadingSchedules
 from flow_manager.engine.search import ExecutionSearch
-from flow_manager.errors import ApprovalOver, StoreReadOnly
+from flow_manager.errors import ApprovalOver, FlowManagerError, StoreReadOnly
 from flow_manager.ports.backend import (
     Answer,
     ChildSummary,
@@ -40,6 +41,7 @@ from flow_manager.ports.capsules import Capsules
 from flow_manager.ports.control import Control
 from flow_manager.ports.figures import EngineFigures, MetricsPage, NoMetrics
 from flow_manager.ports.scheduling import Schedules
+from flow_manager.ports.starting import Accepted, Start, StartOptions, StartRequest
 from flow_manager.ports.store import Reader
 
 _NOTHING_SENT: Final = "the database cannot be written, so nothing can be sent; reading works"
@@ -70,6 +72,7 @@ class ReadingBackend:
         self._catalogue = catalogue
         self._parser = FlowParser(catalogue.input_models(), secrets)
         self._flows = flows or StoredFlows()
+        self.flows = PublishedFlows(reader, self._flows)
         self._reports: DigestCache[Report] = DigestCache()
         self._reports_lock = threading.Lock()
         self.schedules: Schedules = ReadingSchedules(reader.schedules, SystemClock())
@@ -101,6 +104,22 @@ class ReadingBackend:
         wait: timedelta | None = None,
     ) -> View:
         raise StoreReadOnly("the database cannot be written, so nothing can be executed; reading works")
+
+    def start(
+        self,
+        flow: Flow,
+        input: Mapping[str, Any],
+        options: StartOptions,
+        *,
+        labels: Mapping[str, str] | None = None,
+        wait: timedelta | None = None,
+    ) -> Start:
+        raise StoreReadOnly("the database cannot be written, so nothing can be started; reading works")
+
+    def start_all(
+        self, flow: Flow, requests: Sequence[StartRequest]
+    ) -> Sequence[Accepted | FlowManagerError]:
+        raise StoreReadOnly("the database cannot be written, so nothing can be started; reading works")
 
     def signal(self, execution_id: str, name: str, payload: Any = None, *, by: str = "") -> None:
         raise StoreReadOnly(_NOTHING_SENT)

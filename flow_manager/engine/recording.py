@@ -19,7 +19,7 @@ from flow_manager.core.states import ExecutionStatus, Wake, WakeReason
 from flow_manager.core.view import View
 from flow_manager.core.webhooks import Webhooks
 from flow_manager.ports.clock import Clock
-from flow_manager.ports.store import Claim, Claimed, NewExecution, Step
+from flow_manager.ports.store import Claim, Claimed, NewExecution, Step, Terms
 from flow_manager.ports.worker import AttemptOrder
 
 
@@ -44,10 +44,16 @@ def step_of(claim: Claim, view: View, plan: Plan, action: Action, now: datetime,
     )
 
 
-def new_execution_of(flow: Flow, view: View, plan: Plan, action: Action, webhooks: Webhooks) -> NewExecution:
+def new_execution_of(
+    flow: Flow,
+    view: View,
+    plan: Plan,
+    wake: Wake | None,
+    webhooks: Webhooks,
+    terms: Terms | None = None,
+) -> NewExecution:
     """The start of an execution, with the plan of its first step."""
     now = plan.events[0].at
-    wake = wake_of(action, now)
     return NewExecution(
         view.execution_id,
         flow.id,
@@ -60,6 +66,7 @@ def new_execution_of(flow: Flow, view: View, plan: Plan, action: Action, webhook
         None,
         children_of(view, plan.children, now),
         webhooks.deliveries(flow, view, plan.events, wake),
+        terms,
     )
 
 

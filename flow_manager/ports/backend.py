@@ -23,10 +23,12 @@ from flow_manager.ports.capsules import Capsules
 from flow_manager.ports.control import Control
 from flow_manager.ports.figures import MetricsPage
 from flow_manager.ports.live import Live
+from flow_manager.ports.publishing import Flows
 from flow_manager.ports.search import DEFAULT_LISTED as DEFAULT_LISTED
 from flow_manager.ports.search import MOST_LISTED as MOST_LISTED
 from flow_manager.ports.search import Search
 from flow_manager.ports.search import Summary as Summary
+from flow_manager.ports.starting import Starter
 
 if TYPE_CHECKING:
     from flow_manager.ports.scheduling import Schedules
@@ -137,7 +139,11 @@ class Violation:
         return {"execution_id": self.execution_id, "code": self.code, "detail": self.detail}
 
 
-class Backend(Protocol):
+class Backend(Starter, Protocol):
+    @property
+    def flows(self) -> Flows:
+        """The published flows."""
+
     metrics: MetricsPage
     """What it counts, for `/metrics`."""
 

@@ -16,7 +16,7 @@ What must always be true:
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -27,9 +27,11 @@ from flow_manager.core.mail import Mail, MailKind
 from flow_manager.core.states import ExecutionStatus, Wake
 from flow_manager.core.view import View
 from flow_manager.core.webhooks import Delivery
+from flow_manager.errors import FlowManagerError
 from flow_manager.ports.backend import ChildSummary, Summary, Violation
 from flow_manager.ports.figures import StoreFigures
 from flow_manager.ports.live import News
+from flow_manager.ports.publishing import Shelf, ShelfReader
 from flow_manager.ports.retention import Prune, Pruned
 from flow_manager.ports.search import Filter, Found
 from flow_manager.ports.webhooks import Outbox
@@ -44,6 +46,34 @@ class Claim(msgspec.Struct, frozen=True):
     execution_id: str
     key: bytes
     epoch: int
+
+
+class Slot(msgspec.Struct, frozen=True):
+    """Of the executions with this key, at most `limit` go on at once. One for which there is no place waits
+    for it, or is refused."""
+
+    key: str
+    limit: int
+    refuses: bool = False
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """Executions of `flow_id` may be started every `interval` on average, and up to `burst` at once."""
+
+    flow_id: str
+    interval: timedelta
+    burst: int
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """Under which terms an execution is created. `key` is an idempotency key, `fingerprint` the SHA-256 of
+    what was asked for under it. `priority` is -1, 0 or 1."""
+
+    key: str | None = None
+    fingerprint: bytes = b""
+    priority: int = 0
+    slot: Slot | None = None
+    rate: Rate | None = None
 
 
 class NewExecution(msgspec.Struct, frozen=True):
@@ -62,6 +92,7 @@ class NewExecution(msgspec.Struct, frozen=True):
     parent: ParentLink | None = None
     children: Sequence[NewExecution] = ()
     outbox: Sequence[Delivery] = ()
+    terms: Terms | None = None
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -124,7 +155,7 @@ class Agenda(msgspec.Struct, frozen=True):
     next_at: datetime | None
 
 
-class Reader(Protocol):
+class Reader(ShelfReader, Protocol):
     """The reading side; it works while another process owns the store."""
 
     def describe(self, execution_id: str) -> View:
@@ -175,7 +206,7 @@ class Reader(Protocol):
     def schedules(self) -> ScheduleReader: ...
 
 
-class Store(Reader, Protocol):
+class Store(Reader, Shelf, Protocol):
     """The writing side. It belongs to the loop that opened it."""
 
     outbox: Outbox
@@ -192,7 +223,12 @@ class Store(Reader, Protocol):
     def schedules(self) -> ScheduleStore: ...
 
     def start(self, new: NewExecution) -> Awaitable[Claim]:
-        """Create an execution."""
+        """Create an execution. Under terms, raises `StartedBefore` or `KeyConflict` for a key that is taken,
+        `RateLimited` and `ConcurrencyFull`: then nothing was created. One that has to wait for a slot is
+        created with the wake `slot`; it is due when it gets one, and gives it back with its end."""
+
+    def start_all(self, news: Sequence[NewExecution]) -> Awaitable[Sequence[Claim | FlowManagerError]]:
+        """Create executions in one transaction; for each its claim, or why it was not created."""
 
     def commit(self, step: Step) -> Awaitable[Sequence[str]]:
         """Record a step. The answer names those to whom the step has sent mail. Raises `StaleClaim`,

@@ -89,6 +89,7 @@ SCHEMA: Final = [
     "table schedules (id TEXT PRIMARY KEY, version INTEGER NOT NULL, document TEXT NOT NULL, is_paused "
     "INTEGER NOT NULL, cursor INTEGER, next_at INTEGER, zone_data TEXT NOT NULL, changed_at INTEGER NOT "
     "NULL) WITHOUT ROWID, STRICT",
+    "table slot_limits (key TEXT PRIMARY KEY, most INTEGER NOT NULL) WITHOUT ROWID, STRICT",
     "table slots (key TEXT NOT NULL, execution_id BLOB NOT NULL, PRIMARY KEY (key, execution_id)) WITHOUT "
     "ROWID, STRICT",
     "table tallies (status TEXT PRIMARY KEY, ended INTEGER NOT NULL) WITHOUT ROWID, STRICT",

@@ -24,7 +24,15 @@ from flow_manager.core.view import View
 from flow_manager.core.why import Why, explain
 from flow_manager.engine.clock import SystemClock
 from flow_manager.engine.scheduling import ReadingSchedules
-from flow_manager.errors import ApprovalUnknown, ExecutionUnknown, Problem, ScheduleUnknown, ShuttingDown
+from flow_manager.errors import (
+    ApprovalUnknown,
+    ExecutionUnknown,
+    FlowManagerError,
+    FlowUnknown,
+    Problem,
+    ScheduleUnknown,
+    ShuttingDown,
+)
 from flow_manager.ports.backend import (
     Answer,
     ChildSummary,
@@ -38,8 +46,11 @@ from flow_manager.ports.capsules import Capsules
 from flow_manager.ports.control import Control
 from flow_manager.ports.figures import MetricsPage, NoMetrics
 from flow_manager.ports.live import Changes, News
+from flow_manager.ports.publishing import Publication, Version
 from flow_manager.ports.scheduling import Fire, Queued, Schedules, StoredSchedule
 from flow_manager.ports.search import Filter, Page
+from flow_manager.ports.starting import Accepted, StartOptions, StartRequest
+from flow_manager.ports.starting import Start as Started
 
 EXECUTION = "0198c0de-0000-7000-8000-000000000001"
 START = datetime(2026, 1, 14, 10, 30, tzinfo=UTC)
@@ -190,6 +201,50 @@ class FakeLive:
             yield Changes((), "boot-9")
 
 
+class FakeFlows:
+    """One published flow, `FLOW`, in one version. `error`, if set, is raised by every call."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.published: list[tuple[str, object, str | None]] = []
+        self.newest = Version(FLOW.id, 1, FLOW.digest, FLOW.name, START)
+
+    def publish(
+        self, flow_id: str, document: object, *, expected: str | None = None, by: str = ""
+    ) -> Publication:
+        self._look_up(FLOW.id)
+        self.published.append((flow_id, document, expected))
+        return Publication(self.newest, is_new=True)
+
+    def flows(self, *, limit: int = 50, after: str = "") -> Sequence[Version]:
+        return [self.newest]
+
+    def flow(self, flow_id: str) -> Version:
+        return self._look_up(flow_id)
+
+    def versions(self, flow_id: str, *, limit: int = 50, before: int | None = None) -> Sequence[Version]:
+        return [self._look_up(flow_id)]
+
+    def version(self, flow_id: str, version: int | None = None) -> Flow:
+        return self.startable(flow_id, version)[1]
+
+    def startable(self, flow_id: str, version: int | None = None) -> tuple[Version, Flow]:
+        return self._look_up(flow_id, version), FLOW
+
+    def document(self, flow_id: str, version: int) -> tuple[Version, bytes]:
+        return self._look_up(flow_id, version), b"{}"
+
+    def delete(self, flow_id: str, *, expected: str | None = None) -> None:
+        self._look_up(flow_id)
+
+    def _look_up(self, flow_id: str, version: int | None = None) -> Version:
+        if self.error is not None:
+            raise self.error
+        if flow_id != FLOW.id or version not in (None, 1):
+            raise FlowUnknown("no flow is published under this id")
+        return self.newest
+
+
 @dataclass
 class FakeBackend:
     """Knows one execution, `EXECUTION`, of which `events` tell. `error`, if set, is raised by every call.
@@ -213,6 +268,10 @@ class FakeBackend:
     """What was sent to the execution: kind, name or reason, payload, and by whom."""
     asked: Sequence[Question] = ()
     schedules: Schedules = field(default_factory=lambda: ReadingSchedules(NoSchedules(), SystemClock()))
+    options: list[StartOptions] = field(default_factory=list)
+    keys: set[str] = field(default_factory=set)
+    """Idempotency keys that were used before."""
+    flows: FakeFlows = field(default_factory=lambda: FakeFlows())
     brood: Sequence[ChildSummary] = ()
     metrics: MetricsPage = field(default_factory=NoMetrics)
     exported: list[str] = field(default_factory=list)
@@ -240,6 +299,25 @@ class FakeBackend:
         self.started.set()
         has_ended = wait != timedelta(0) and self.ending.wait(None if wait is None else wait.total_seconds())
         return View.fold(EXECUTION, self.events if has_ended else self.events[:2])
+
+    def start(
+        self,
+        flow: Flow,
+        input: Mapping[str, Any],
+        options: StartOptions,
+        *,
+        labels: Mapping[str, str] | None = None,
+        wait: timedelta | None = None,
+    ) -> Started:
+        self.options.append(options)
+        view = self.execute(flow, input, labels=labels, wait=wait)
+        return Started(view, is_new=options.key is None or options.key not in self.keys)
+
+    def start_all(
+        self, flow: Flow, requests: Sequence[StartRequest]
+    ) -> Sequence[Accepted | FlowManagerError]:
+        self._fail()
+        return [Accepted(EXECUTION, is_new=True) for _ in requests]
 
     def signal(self, execution_id: str, name: str, payload: Any = None, *, by: str = "") -> None:
         self._look_up(execution_id)

@@ -48,6 +48,13 @@ class LookAtChildren:
 
 
 @dataclass(frozen=True, slots=True)
+class StartAll:
+    """Create these executions, those that may be."""
+
+    news: Sequence[NewExecution]
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
     """A function of the write connection and the statements, for what is done seldom. What it wrote is taken
     back if it raises a `FlowManagerError`, which is then its answer; it never waits for anything."""
@@ -80,4 +87,16 @@ class Do:
     write: Callable[[Doing], Any]
 
 
-Command = NewExecution | Step | ClaimDue | SetAside | NewMail | ReadAgain | LookAtChildren | Prune | Work | Do
+Command = (
+    NewExecution
+    | Step
+    | ClaimDue
+    | SetAside
+    | NewMail
+    | ReadAgain
+    | LookAtChildren
+    | Prune
+    | StartAll
+    | Work
+    | Do
+)

@@ -80,6 +80,8 @@ CHECKS: Final = (
         True,
     ),
     Check("family_miscounted", "children.count", "its children were not counted as they are", True),
+    Check("slot_leaked", "slot.leaked", "it has ended or does not exist, and yet it holds a slot", True),
+    Check("slot_not_given", "slot.waiting", "it waits for a slot, and one is free", True),
     Check(
         "parked_deliveries",
         "outbox.parked",

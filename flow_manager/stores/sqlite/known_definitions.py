@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
-from flow_manager.ports.store import NewExecution, Step
-from flow_manager.stores.sqlite.commands import Command
+from flow_manager.ports.store import NewExecution
 
 MOST_KNOWN_DEFINITIONS: Final = 10_000
 
@@ -17,25 +16,28 @@ class KnownDefinitions:
 
     def __init__(self) -> None:
         self._known: set[str] = set()
+        self._added: set[str] = set()
         self._dropped: set[str] = set()
 
+    def begin(self) -> None:
+        """A transaction begins; what came of the last one is known or was taken back."""
+        self._added.clear()
+        self._dropped.clear()
+
     def unknown(self, starts: Iterable[NewExecution]) -> dict[str, NewExecution]:
-        """An execution for each flow that may have to be written."""
-        return {new.digest: new for new in starts if new.digest not in self._known}
+        """An execution for each flow that has to be written now, as far as is known."""
+        unknown = {new.digest: new for new in starts if new.digest not in self._known}
+        self._added |= unknown.keys()
+        return unknown
 
     def drop(self, digests: Iterable[str]) -> None:
         """These are about to go."""
         self._dropped.update(digests)
         self._known -= self._dropped
 
-    def committed(self, batch: Sequence[Command]) -> None:
+    def committed(self) -> None:
         """Only after the commit: a definition that was taken back must be written again."""
         if len(self._known) > MOST_KNOWN_DEFINITIONS:
             self._known.clear()
-        for command in batch:
-            if isinstance(command, NewExecution):
-                self._known.add(command.digest)
-            if isinstance(command, NewExecution | Step) and command.children:
-                self._known.update(child.digest for child in command.children)
+        self._known |= self._added
         self._known -= self._dropped
-        self._dropped.clear()

@@ -29,9 +29,11 @@ from flow_manager.stores.sqlite.commands import (
     LookAtChildren,
     ReadAgain,
     SetAside,
+    StartAll,
     Work,
 )
 from flow_manager.stores.sqlite.family import Family
+from flow_manager.stores.sqlite.gate import Gate
 from flow_manager.stores.sqlite.known_definitions import KnownDefinitions
 from flow_manager.stores.sqlite.mailbox import Mailbox
 from flow_manager.stores.sqlite.pruning import Pruning
@@ -66,6 +68,7 @@ class SqliteLedger:
         self._family = Family(connection, sql, self._mailbox)
         self._doing = Doing(connection, sql, self._start, self._mailbox.send)
         self._pruning = Pruning(connection, sql)
+        self._gate = Gate(connection, sql)
         self._waits_for_lock = False
 
     def write(self, batch: Sequence[Command]) -> list[Any]:
@@ -82,7 +85,7 @@ class SqliteLedger:
         except Exception as error:  # the command's own fault, found before anything was committed
             self._roll_back()
             raise StoreError(f"this cannot be stored: {type(error).__name__}: {error}") from error
-        self._definitions.committed(batch)
+        self._definitions.committed()
         self._log.keep_short()
         return answers
 
@@ -128,16 +131,17 @@ class SqliteLedger:
         self._db.close()
 
     def _apply(self, batch: Sequence[Command]) -> list[Any]:
+        self._definitions.begin()
         starts = [command for command in batch if type(command) is NewExecution]
         steps = [command for command in batch if type(command) is Step]
         aside = [command for command in batch if type(command) is SetAside]
-        claims = self._start(starts) if starts else {}
+        claims = self._begin_all(starts) if starts else {}
         if steps:
             self._advance(steps)
         self._set_aside(aside)
         return [self._answer(command, claims) for command in batch]
 
-    def _answer(self, command: Command, claims: Mapping[str, Claim]) -> Any:
+    def _answer(self, command: Command, claims: Mapping[str, Claim | FlowManagerError]) -> Any:
         """The answer to a command; those of which there are few are carried out here, one by one."""
         match command:
             case Step():
@@ -148,6 +152,9 @@ class SqliteLedger:
                 return self._claim(command)
             case NewMail() | ReadAgain():
                 return self._answer_or_refuse(command)
+            case StartAll():
+                begun = self._begin_all(command.news)
+                return [begun[new.execution_id] for new in command.news]
             case Work():
                 return self._work(lambda: command.write(self._db, self._sql))
             case Do():
@@ -190,6 +197,15 @@ class SqliteLedger:
         at = step.events[-1].at if step.events else step.at
         return [each for word in step.to_children for each in self._family.tell(step.claim.key, word, at)]
 
+    def _begin_all(self, starts: Sequence[NewExecution]) -> Mapping[str, Claim | FlowManagerError]:
+        """The claim on each, or why it was not started. Those under terms pass the gate, one by one."""
+        if all(new.terms is None for new in starts):
+            return self._start(starts)
+        admitted, refused = self._gate.admit_all(starts)
+        claims = self._start(admitted)
+        self._gate.rank(admitted)
+        return claims | refused
+
     def _start(self, starts: Sequence[NewExecution]) -> dict[str, Claim]:
         rows = StartRows(starts)
         self._add_definitions(starts)
@@ -230,6 +246,7 @@ class SqliteLedger:
         self._all("add_events", rows.history)
         self._mailbox.taken(rows.taken)
         self._all("add_delivery", rows.outbox)
+        self._gate.ended(rows.ended, steps[-1].at)
         self._begin_children(steps)
         for step in steps:
             if step.wake is None:

@@ -32,6 +32,7 @@ from flow_manager.stores.sqlite.rows import (
 )
 from flow_manager.stores.sqlite.schedules import SqliteScheduleReader
 from flow_manager.stores.sqlite.search import Search, count_by_status
+from flow_manager.stores.sqlite.shelf import SqliteShelfReader
 from flow_manager.stores.statements import load_statements
 
 Answer = TypeVar("Answer")
@@ -56,7 +57,7 @@ _OPEN_STATUS: Final = {reason.value: status for reason, status in STATUS_OF.item
 _REASON_OF: Final = {reason.value: reason for reason in WakeReason}
 
 
-class SqliteReader:
+class SqliteReader(SqliteShelfReader):
     """The reading side of the store. Opens its connections when first needed.
 
     Each call may raise `StoreDamaged`, `StoreReadOnly`, `StoreNewer` or `StoreError`.

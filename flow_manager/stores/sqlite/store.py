@@ -13,7 +13,7 @@ import apsw
 
 from flow_manager.core.children import Children
 from flow_manager.core.states import Wake
-from flow_manager.errors import StoreError
+from flow_manager.errors import FlowManagerError, StoreError
 from flow_manager.ports.backend import Violation
 from flow_manager.ports.figures import StoreFigures
 from flow_manager.ports.retention import Prune, Pruned
@@ -28,6 +28,7 @@ from flow_manager.stores.sqlite.commands import (
     LookAtChildren,
     ReadAgain,
     SetAside,
+    StartAll,
     Work,
 )
 from flow_manager.stores.sqlite.connections import ReadConnection
@@ -39,6 +40,7 @@ from flow_manager.stores.sqlite.outbox import SqliteOutbox, free_deliveries
 from flow_manager.stores.sqlite.reader import DUE_COUNTED, STATEMENTS, SqliteReader
 from flow_manager.stores.sqlite.rows import from_micros, to_micros
 from flow_manager.stores.sqlite.schedules import SqliteSchedules
+from flow_manager.stores.sqlite.shelf import SqliteShelf
 
 Answer = TypeVar("Answer")
 
@@ -46,7 +48,7 @@ TIDY: Final = 2.0
 """Seconds between two looks whether the write-ahead log is to be cut although nobody writes."""
 
 
-class SqliteStore(SqliteReader):
+class SqliteStore(SqliteReader, SqliteShelf):
     """Implements `ports.store.Store`.
 
     Making one takes the lock, verifies the file after an unclean end, and migrates. `open` then
@@ -89,6 +91,9 @@ class SqliteStore(SqliteReader):
 
     def start(self, new: NewExecution) -> Awaitable[Claim]:
         return self._opened.submit(new, urgent=False, is_small=not new.children)
+
+    def start_all(self, news: Sequence[NewExecution]) -> Awaitable[Sequence[Claim | FlowManagerError]]:
+        return self._opened.submit(StartAll(news), urgent=False)
 
     def commit(self, step: Step) -> Awaitable[Sequence[str]]:
         is_small = not step.children and not step.to_children

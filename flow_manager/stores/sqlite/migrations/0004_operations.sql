@@ -39,6 +39,12 @@ CREATE TABLE slots (
 ) WITHOUT ROWID, STRICT;
 CREATE INDEX slots_of_execution ON slots (execution_id);
 
+-- How many may go on under a key, as the newest start has said; as long as somebody holds a slot of it.
+CREATE TABLE slot_limits (
+    key  TEXT PRIMARY KEY,
+    most INTEGER NOT NULL
+) WITHOUT ROWID, STRICT;
+
 -- One execution for each idempotency key. `fingerprint` is the SHA-256 of what was asked for.
 CREATE TABLE keys (
     key          TEXT PRIMARY KEY,

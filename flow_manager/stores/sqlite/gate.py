@@ -1,0 +1,159 @@
+"""The gate: which new executions may come in, and which of those must wait. Called by the ledger only.
+
+Everything is decided and written in the transaction of the start, one start after the other, so those of one
+batch know of each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import apsw
+import msgspec
+
+from flow_manager.core.states import FAR_AWAY, Wake, WakeReason
+from flow_manager.errors import (
+    ConcurrencyFull,
+    FlowManagerError,
+    KeyConflict,
+    RateLimited,
+    StartedBefore,
+)
+from flow_manager.ports.store import NewExecution, Rate, Slot, Terms
+from flow_manager.stores.sqlite.rows import from_key, to_key, to_micros
+
+Rows = list[tuple[Any, ...]]
+
+_MICROSECOND: Final = timedelta(microseconds=1)
+_SECOND: Final = 1_000_000
+
+
+class Gate:
+    def __init__(self, connection: apsw.Connection, sql: Mapping[str, str]) -> None:
+        self._db = connection
+        self._sql = sql
+        # As long as no flow has slots, ends need not look for any.
+        self._has_slots = bool(connection.execute(sql["any_slot"]).get)
+
+    def admit_all(
+        self, starts: Sequence[NewExecution]
+    ) -> tuple[list[NewExecution], dict[str, FlowManagerError]]:
+        """Those that come in, and why the others do not."""
+        admitted: list[NewExecution] = []
+        refused: dict[str, FlowManagerError] = {}
+        for new in starts:
+            answer = self.admit(new)
+            if isinstance(answer, FlowManagerError):
+                refused[new.execution_id] = answer
+            else:
+                admitted.append(answer)
+        return admitted, refused
+
+    def admit(self, new: NewExecution) -> NewExecution | FlowManagerError:
+        """The execution as it comes in, or why it does not; then nothing was written."""
+        terms = new.terms
+        if terms is None:
+            return new
+        refusal = self._taken(terms) or self._too_many(terms.slot)
+        if refusal is not None:
+            return refusal
+        now = to_micros(new.started_at)
+        if terms.rate is not None:
+            wait = self._spend(terms.rate, now)
+            if wait:
+                detail = f"flow {new.flow_id!r} was started as often as it may be; again in {wait} s"
+                return RateLimited(detail, wait)
+        key = to_key(new.execution_id)
+        if terms.key is not None:
+            self._db.execute(self._sql["add_key"], (terms.key, key, terms.fingerprint, now))
+        return new if terms.slot is None else self._place(new, key, terms.slot, now)
+
+    def rank(self, starts: Sequence[NewExecution]) -> None:
+        """Note the priorities of executions that have just been created."""
+        ranked = [
+            (new.terms.priority, to_key(new.execution_id))
+            for new in starts
+            if new.terms and new.terms.priority
+        ]
+        if ranked:
+            self._db.executemany(self._sql["set_priority"], ranked)
+
+    def ended(self, rows: Rows, at: datetime) -> None:
+        """Take back the slots of executions that have ended, and give them to those that wait. A row
+        begins with the key of its execution."""
+        if not self._has_slots:
+            return
+        for row in rows:
+            freed: Rows = self._db.execute(self._sql["free_slots"], row[:1]).fetchall()
+            for (slot_key,) in freed:
+                self._give(slot_key, to_micros(at))
+
+    def _taken(self, terms: Terms) -> StartedBefore | None:
+        if terms.key is None:
+            return None
+        found = self._db.execute(self._sql["key_of_start"], (terms.key,)).fetchone()
+        if found is None:
+            return None
+        execution_id = from_key(found[0])
+        if found[1] == terms.fingerprint:
+            return StartedBefore("an execution was started by this request before", execution_id)
+        detail = f"this idempotency key was used for another request, which has started {execution_id}"
+        return KeyConflict(detail, execution_id)
+
+    def _too_many(self, slot: Slot | None) -> ConcurrencyFull | None:
+        if slot is None or not slot.refuses or self._used(slot.key, slot.limit) < slot.limit:
+            return None
+        return ConcurrencyFull(
+            f"as many executions with the concurrency key {slot.key!r} are open as may be, {slot.limit}"
+        )
+
+    def _spend(self, rate: Rate, now: int) -> int:
+        """The generic cell rate algorithm: 0 if the start is within the rate, and counted; otherwise the
+        seconds after which it would be. Source: ITU-T I.371, virtual scheduling."""
+        interval = rate.interval // _MICROSECOND
+        free_at = self._db.execute(self._sql["rate_of_flow"], (rate.flow_id,)).get
+        free_at = now if free_at is None else max(now, free_at)
+        ahead = free_at - now - interval * (rate.burst - 1)
+        if ahead > 0:
+            return -(-ahead // _SECOND)
+        self._db.execute(self._sql["set_rate"], (rate.flow_id, free_at + interval))
+        return 0
+
+    def _place(self, new: NewExecution, key: bytes, slot: Slot, now: int) -> NewExecution:
+        """Take a slot, or the last place of those who wait for one."""
+        self._has_slots = True
+        self._db.execute(self._sql["limit_slots"], (slot.key, slot.limit))
+        self._give(slot.key, now)
+        if self._used(slot.key, slot.limit) < slot.limit:
+            self._db.execute(self._sql["take_slot"], (slot.key, key))
+            return new
+        return msgspec.structs.replace(new, wake=Wake(WakeReason.SLOT, FAR_AWAY, slot.key))
+
+    def _give(self, slot_key: str, now: int) -> None:
+        """Give the free slots of a key to those that wait, the longest waiting of the highest priority
+        first."""
+        limit = self._db.execute(self._sql["limit_of_slots"], (slot_key,)).get or 1
+        used = self._used(slot_key, limit)
+        while used < limit:
+            waiting = self._next(slot_key)
+            if waiting is None:
+                break
+            self._db.execute(self._sql["take_slot"], (slot_key, waiting))
+            self._db.execute(self._sql["give_slot"], (now, waiting))
+            used += 1
+        if not used:
+            self._db.execute(self._sql["forget_limit"], (slot_key,))
+
+    def _next(self, slot_key: str) -> bytes | None:
+        for priority in (1, 0, -1):
+            found = self._db.execute(self._sql["next_for_slot"], (slot_key, priority)).fetchone()
+            if found is not None:
+                waiting: bytes = found[0]
+                return waiting
+        return None
+
+    def _used(self, slot_key: str, limit: int) -> int:
+        used: int = self._db.execute(self._sql["count_slots"], (slot_key, limit)).get
+        return used

@@ -1,0 +1,61 @@
+-- name: key_of_start
+-- What was started under an idempotency key.
+SELECT execution_id, fingerprint FROM keys WHERE key = ?
+
+-- name: add_key
+-- One execution for each key.
+INSERT INTO keys (key, execution_id, fingerprint, made_at) VALUES (?, ?, ?, ?)
+
+-- name: rate_of_flow
+-- From when on one start at a time is free.
+SELECT free_at FROM rates WHERE flow_id = ?
+
+-- name: set_rate
+INSERT INTO rates (flow_id, free_at) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET free_at = ?2
+
+-- name: set_priority
+-- Of a new execution; what is due with a higher one is taken up first.
+UPDATE wakes SET priority = ? WHERE execution_id = ?
+
+-- name: any_slot
+-- Whether anybody holds a slot at all.
+SELECT EXISTS (SELECT 1 FROM slots)
+
+-- name: count_slots
+-- How many go on under a key, counted no further than a bound.
+SELECT count(*) FROM (SELECT 1 FROM slots WHERE key = ? LIMIT ?)
+
+-- name: take_slot
+INSERT INTO slots (key, execution_id) VALUES (?, ?)
+
+-- name: free_slots
+-- What an execution that has ended held.
+DELETE FROM slots WHERE execution_id = ? RETURNING key
+
+-- name: limit_of_slots
+SELECT most FROM slot_limits WHERE key = ?
+
+-- name: limit_slots
+INSERT INTO slot_limits (key, most) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET most = ?2
+
+-- name: forget_limit
+-- Nobody holds a slot of this key any more.
+DELETE FROM slot_limits WHERE key = ?
+
+-- name: next_for_slot
+-- Who has waited longest for a slot, of one priority.
+SELECT execution_id FROM wakes WHERE reason = 'slot' AND detail = ? AND priority = ? ORDER BY execution_id LIMIT 1
+
+-- name: give_slot
+-- It waits no more: it is due.
+UPDATE wakes SET reason = 'due', due_at = ?, detail = '' WHERE execution_id = ?
+
+-- name: slot_leaked
+-- Violations: a slot of an execution that has ended, or does not exist.
+SELECT s.execution_id FROM slots s LEFT JOIN wakes w ON w.execution_id = s.execution_id
+WHERE w.execution_id IS NULL LIMIT ?
+
+-- name: slot_not_given
+-- Violations: it waits for a slot, and one is free.
+SELECT w.execution_id FROM wakes w LEFT JOIN slot_limits l ON l.key = w.detail WHERE w.reason = 'slot'
+    AND (SELECT count(*) FROM slots s WHERE s.key = w.detail) < coalesce(l.most, 1) LIMIT ?
