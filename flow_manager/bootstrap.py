@@ -184,6 +184,8 @@ def _open_as_far_as_possible(settings: Settings) -> Backend:
 def _drain(backend: Backend, grace: timedelta) -> None:
     if isinstance(backend, NativeBackend):
         backend.drain(grace)
+    elif isinstance(backend, ReadingBackend):
+        backend.live.close()  # those who follow hold threads of the server
 
 
 def _hurry(backend: Backend) -> None:
