@@ -55,8 +55,8 @@ HEALTH_PATIENCE: Final = 0.05
 class NativeBackend(ReadingBackend):
     """Implements `ports.backend.Backend`. It opens the orchestrator's store, and closes it.
 
-    `most_input` bounds the input of an execution, in bytes of JSON; `retention` what has ended. `die` is called, from any
-    thread, with a fault after which the process must not go on."""
+    `most_input` bounds the input of an execution, in bytes of JSON; `retention` what has ended. `die` is
+    called, from any thread, with a fault after which the process must not go on."""
 
     def __init__(
         self,
