@@ -21,6 +21,7 @@ from flow_manager.ports.store import NewExecution
 from flow_manager.stores.sqlite import pruning
 from flow_manager.stores.sqlite.rows import to_micros
 from flow_manager.stores.sqlite.store import SqliteStore
+from tests.support.documents import document, task
 from tests.support.executions import (
     NOW,
     child_of,
@@ -32,6 +33,7 @@ from tests.support.executions import (
     started,
     step,
 )
+from tests.support.service import Service, wait_for
 
 LATER = datetime.now(UTC) + timedelta(days=40)
 """Ids say when an execution was started, and they are those of today."""
@@ -322,3 +324,19 @@ def test_without_bounds_nothing_goes(tmp_path: Path) -> None:
         assert [(each.executions, each.is_done) for each in steps] == [(0, True)]
 
     run(tmp_path / "a.db", scenario)
+
+
+def test_a_service_prunes_by_itself_what_its_settings_do_not_keep(tmp_path: Path) -> None:
+    quick, waiting = document(task("nothing")), document(task("wait", {"for": "1h"}))
+    with Service(tmp_path) as service:
+        ended = [service.execute(quick).json()["execution_id"] for _ in range(20)]
+        still_open = service.execute(waiting, "respond-async").json()["execution_id"]
+        assert service.client.get(f"/v1/executions/{ended[0]}").status_code == 200
+        assert service.stop() == 0
+    with Service(tmp_path, "--max-store", "1KiB") as service:
+        wait_for(lambda: True if "20 ended executions were pruned" in service.log() else None, service.log)
+        listed = service.client.get("/v1/executions").json()["executions"]
+        assert [each["execution_id"] for each in listed] == [still_open]
+        assert service.client.get(f"/v1/executions/{ended[0]}").status_code == 404
+        assert service.violations() == []
+        assert service.stop() == 0

@@ -356,6 +356,33 @@ def test_a_migration_that_was_killed_half_way_is_made_at_the_next_start(tmp_path
     assert schema_of(old) == SCHEMA
 
 
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.95])
+def test_the_newest_migration_that_was_killed_half_way_is_made_at_the_next_start(
+    tmp_path: Path, share: float
+) -> None:
+    old, counted = last_but_one(tmp_path / "a.db"), last_but_one(tmp_path / "b.db")
+    before = schema_of(old)
+    with interrupted(0, lambda: apsw.SQLITE_OK) as allowed:
+        asyncio.run(SqliteStore(counted).stop())
+    at = str(1 + int(share * allowed[0]))
+
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(old), at], cwd=ROOT, check=False)
+
+    assert killed.returncode == 9
+    assert (version_of(old), schema_of(old)) == (newest_version() - 1, before)
+    assert len(opened(old)) == len(HISTORIES)
+    assert schema_of(old) == SCHEMA
+
+
+def last_but_one(path: Path) -> Path:
+    """The old database, as the version before this one would have left it."""
+    connection = apsw.Connection(str(old_database(path)))
+    for migration in MIGRATIONS[1:-1]:
+        connection.execute(f"BEGIN; {migration.sql}; PRAGMA user_version = {migration.number}; COMMIT")
+    connection.close()
+    return path
+
+
 def test_times_of_an_old_database_mean_what_they_meant(tmp_path: Path) -> None:
     async def scenario() -> list[object]:
         store = SqliteStore(old_database(tmp_path / "a.db"))

@@ -18,6 +18,7 @@ from flow_manager.core.events import Event, ExecutionEnded, decode_event
 from flow_manager.core.results import TaskError
 from flow_manager.core.states import ENDED, ExecutionStatus, WakeReason
 from flow_manager.stores.sqlite.family import Family
+from flow_manager.stores.sqlite.gate import Gate
 from flow_manager.stores.sqlite.mailbox import LIFE, Mailbox
 from flow_manager.stores.sqlite.rows import (
     UNREADABLE,
@@ -200,6 +201,17 @@ class Repair:
             family.ended(ParentLink(from_key(key), run, attempt, place, 1), last)
         return self.due(key)
 
+    def slot(self, key: bytes) -> bool:
+        """A slot that is free is given to whoever waits for it."""
+        found = self._run("wake_detail", key).fetchone()
+        waits_for = found[1] if found is not None and found[0] == WakeReason.SLOT.value else ""
+        gate = Gate(self._db, self._sql)
+        if found is None:
+            gate.serve(key, "", self._now)
+        else:
+            gate.serve(b"", waits_for, self._now)
+        return True
+
     def tell_again(self, key: bytes) -> bool:
         """Whoever could not be told is tried again, from the beginning."""
         self._run("unpark_deliveries", to_micros(self._now), key)
@@ -223,5 +235,7 @@ _MENDING: Final[Mapping[str, Callable[[Repair, bytes], bool]]] = {
     "children.untold": Repair.tell,
     "children.count": Repair.recount,
     "mail.leftover": Repair.drop_mail,
+    "slot.leaked": Repair.slot,
+    "slot.waiting": Repair.slot,
     "outbox.parked": Repair.tell_again,
 }

@@ -115,3 +115,7 @@ WHERE c.parent = ? AND c.status IS NULL AND NOT EXISTS (SELECT 1 FROM wakes w WH
 -- name: unpark_deliveries
 -- What was given up is tried again, from the beginning.
 UPDATE outbox SET is_parked = 0, tries = 0, next_try = ? WHERE execution_id = ? AND is_parked = 1
+
+-- name: wake_detail
+-- What an execution waits for.
+SELECT reason, detail FROM wakes WHERE execution_id = ?

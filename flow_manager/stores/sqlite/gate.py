@@ -90,6 +90,14 @@ class Gate:
             for (slot_key,) in freed:
                 self._give(slot_key, to_micros(at))
 
+    def serve(self, key: bytes, slot_key: str, at: datetime) -> None:
+        """Take back what an execution holds that has ended unnoticed, and give what is free to those that
+        wait for the same as this one."""
+        self._has_slots = True
+        self.ended([(key,)], at)
+        if slot_key:
+            self._give(slot_key, to_micros(at))
+
     def _taken(self, terms: Terms) -> StartedBefore | None:
         if terms.key is None:
             return None

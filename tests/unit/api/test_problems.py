@@ -99,9 +99,10 @@ def test_what_the_store_says_stays_in_the_log(
     assert "page 3 is malformed" in caplog.text
 
 
-def test_every_error_but_those_of_the_start_up_and_of_the_client_has_a_kind() -> None:
+def test_every_error_but_those_of_the_start_up_and_of_programs_has_a_kind() -> None:
     of_the_start_up = {errors.FlowManagerError, errors.SettingsError, errors.TaskRegistrationError}
     of_the_client = {errors.ServiceUnreachable, errors.ProblemError}
+    of_commands = {errors.TargetExists}
     known = {
         each
         for each in vars(errors).values()
@@ -110,4 +111,4 @@ def test_every_error_but_those_of_the_start_up_and_of_the_client_has_a_kind() ->
 
     without = {each for each in known if not any(base in KINDS for base in each.__mro__)}
 
-    assert without == of_the_start_up | of_the_client
+    assert without == of_the_start_up | of_the_client | of_commands
