@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from flow_manager.core.document import LINE, NAME
+from flow_manager.core.document_words import LINE, NAME
 from flow_manager.core.findings import Findings
 from flow_manager.core.misfits import find_unknown_names
 from flow_manager.core.problems import nearest, pointer

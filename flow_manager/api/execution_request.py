@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, Self
 
-from flow_manager.core.document import LABEL, LINE, MOST_LABELS
+from flow_manager.core.document import MOST_LABELS
+from flow_manager.core.document_words import LABEL, LINE
 from flow_manager.core.problems import nearest, pointer
 from flow_manager.errors import InvalidRequest, Problem
 

@@ -13,7 +13,7 @@ from flow_manager.api.problems import INVALID_REQUEST, NOT_FOUND, PRECONDITION_F
 from flow_manager.api.requests import parameter_error, read_body, read_parameters
 from flow_manager.api.room import Room
 from flow_manager.api.settings import ApiSettings
-from flow_manager.core.document import ID
+from flow_manager.core.document_words import ID
 from flow_manager.ports.backend import DEFAULT_LISTED, MOST_LISTED, Backend
 from flow_manager.ports.publishing import ANY_VERSION, Version
 

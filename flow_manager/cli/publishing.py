@@ -17,7 +17,7 @@ from flow_manager.cli.exits import ExitCode
 from flow_manager.cli.service import ServiceClient, text_of, url_option
 from flow_manager.core.definition import Flow
 from flow_manager.core.difference import Change, difference
-from flow_manager.core.document import ID
+from flow_manager.core.document_words import ID
 from flow_manager.core.parser import FlowParser
 from flow_manager.core.values import read_json
 from flow_manager.errors import InvalidFlow, Problem

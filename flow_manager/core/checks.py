@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from flow_manager.core.definition import END
-from flow_manager.core.document import MOST_CONDITIONS, MOST_TASKS, NAME_PATTERN
+from flow_manager.core.document import MOST_CONDITIONS, MOST_TASKS
+from flow_manager.core.document_words import NAME_PATTERN
 from flow_manager.core.findings import Findings
 from flow_manager.core.plain import Path, shown
 from flow_manager.core.steps import LAST_STEPS

@@ -6,21 +6,28 @@ exist, ways that lead to an end) is in `core.checks`; unknown fields are found b
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.types import StringConstraints
 from pydantic_core import PydanticCustomError
 
 from flow_manager.core.definition import ENDS, Jitter, OnLost, Outcome, WebhookEvent, WhenFull
-from flow_manager.core.durations import (
-    ISO_PATTERN,
-    LONGEST,
-    SIMPLE_PATTERN,
-    DurationOutOfRange,
-    parse_duration,
+from flow_manager.core.document_words import (
+    ID,
+    LABEL,
+    SECRET,
+    URL,
+    Duration,
+    ErrorCode,
+    ExpressionText,
+    JsonSchema,
+    LabelValue,
+    Line,
+    Name,
+    Text,
+    name_of,
 )
 
 MOST_TASKS: Final = 10_000
@@ -36,69 +43,6 @@ MOST_WEBHOOKS: Final = 8
 LONGEST_URL: Final = 2_048
 MOST_SLOTS: Final = 1_000
 MOST_STARTS: Final = 1_000_000
-
-NAME: Final = r"[A-Za-z][A-Za-z0-9_.-]{0,127}"
-NAME_PATTERN: Final = re.compile(NAME)
-"""Names of tasks, conditions and task types; to be matched in full."""
-ID: Final = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
-LABEL: Final = r"[A-Za-z][A-Za-z0-9_.-]{0,62}"
-ERROR_CODE: Final = r"[a-z][a-z0-9_.-]{0,127}"
-SECRET: Final = r"[A-Za-z_][A-Za-z0-9_]{0,127}"
-LINE: Final = r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"
-"""Text without control characters."""
-URL: Final = r"^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@\\\s\x00-\x20\x7f-\x9f]+([/?][^#\\\s\x00-\x20\x7f-\x9f]*)?$"
-"""Only the shape: what is called is judged when it is called."""
-TEXT: Final = r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$"
-"""The same, with tabs and new lines."""
-
-
-def _name(pattern: str) -> StringConstraints:
-    return StringConstraints(pattern=f"^{pattern}$", strict=True)
-
-
-Name = Annotated[str, _name(NAME)]
-Line = Annotated[str, StringConstraints(pattern=LINE, max_length=256, strict=True)]
-LabelValue = Annotated[str, StringConstraints(pattern=LINE, max_length=255, strict=True)]
-Text = Annotated[str, StringConstraints(pattern=TEXT, max_length=8192, strict=True)]
-ErrorCode = Annotated[str, _name(ERROR_CODE)]
-ExpressionText = Annotated[str, StringConstraints(strict=True, min_length=1)]
-
-
-name_of = _name
-"""A text that matches one of the patterns above."""
-
-
-def _schema(value: object) -> object:
-    if not isinstance(value, dict | bool):
-        raise PydanticCustomError("wrong-type", "a schema is an object, or true or false")
-    return value
-
-
-JsonSchema = Annotated[Any, BeforeValidator(_schema), WithJsonSchema({"type": ["object", "boolean"]})]
-
-
-def _duration(value: object) -> timedelta:
-    try:
-        return parse_duration(value)
-    except DurationOutOfRange as error:
-        raise PydanticCustomError("out-of-range", "{detail}", {"detail": str(error)}) from error
-    except ValueError as error:
-        raise PydanticCustomError("bad-duration", "{detail}", {"detail": str(error)}) from error
-
-
-Duration = Annotated[
-    timedelta,
-    BeforeValidator(_duration),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST.total_seconds()},
-                {"type": "string", "pattern": f"^(?:{SIMPLE_PATTERN}|{ISO_PATTERN})$"},
-            ],
-            "examples": [30, "500ms", "5m", "PT30S"],
-        }
-    ),
-]
 
 _WRITTEN = ConfigDict(
     strict=True,
@@ -213,7 +157,7 @@ class WebhookDocument(BaseModel):
     events: list[WebhookEvent] = Field(
         list(ENDS), min_length=1, max_length=16, description="What it is told of. Default: every end."
     )
-    secret: Annotated[str, _name(SECRET)] | None = Field(
+    secret: Annotated[str, name_of(SECRET)] | None = Field(
         None, description="Name of the secret that signs what is sent."
     )
 
@@ -257,10 +201,10 @@ class FlowDocument(BaseModel):
 
     model_config = _WRITTEN
 
-    id: Annotated[str, _name(ID)] = Field(description="Unique identifier of the flow.")
+    id: Annotated[str, name_of(ID)] = Field(description="Unique identifier of the flow.")
     name: Line = Field(description="Name of the flow, for people.")
     description: Text = Field("", description="What the flow does.")
-    labels: dict[Annotated[str, _name(LABEL)], LabelValue] = Field(
+    labels: dict[Annotated[str, name_of(LABEL)], LabelValue] = Field(
         {}, max_length=MOST_LABELS, description="Names and values to find executions by."
     )
     input_schema: JsonSchema | None = Field(

@@ -9,14 +9,6 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from flow_manager.core.document import (
-    ERROR_CODE,
-    ID,
-    LABEL,
-    LINE,
-    NAME,
-    SECRET,
-    TEXT,
-    URL,
     ConcurrencyDocument,
     ConditionDocument,
     FlowDocument,
@@ -26,6 +18,7 @@ from flow_manager.core.document import (
     TaskDocument,
     WebhookDocument,
 )
+from flow_manager.core.document_words import ERROR_CODE, ID, LABEL, LINE, NAME, SECRET, TEXT, URL
 from flow_manager.core.findings import Findings
 from flow_manager.core.plain import Path, shown
 

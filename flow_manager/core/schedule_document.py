@@ -11,16 +11,8 @@ import orjson
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from flow_manager.core.document import (
-    ID,
-    LABEL,
-    MOST_LABELS,
-    WRITTEN,
-    Duration,
-    LabelValue,
-    Text,
-    name_of,
-)
+from flow_manager.core.document import MOST_LABELS, WRITTEN
+from flow_manager.core.document_words import ID, LABEL, Duration, LabelValue, Text, name_of
 from flow_manager.core.findings import Findings
 from flow_manager.core.misfits import find_unknown_names, fitting
 from flow_manager.core.plain import shown

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from flow_manager.core.document import Duration, ErrorCode, Line, Name, Text
+from flow_manager.core.document_words import Duration, ErrorCode, Line, Name, Text
 from flow_manager.core.durations import LONGEST
 
 MOST_ITEMS: Final = 10_000

@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -20,31 +19,25 @@ from flow_manager.core.events import Event
 from flow_manager.core.mail import MailKind
 from flow_manager.core.plain import shown
 from flow_manager.core.starting import answer_name
-from flow_manager.core.states import FOR_AN_OPERATOR
 from flow_manager.core.view import View
-from flow_manager.engine.batch import Batch
 from flow_manager.engine.control import OperatorControl
-from flow_manager.engine.inputs import accepted_input, awaits_signals, must_be_plain
+from flow_manager.engine.inputs import awaits_signals, must_be_plain
 from flow_manager.engine.loop_thread import LoopThread
 from flow_manager.engine.orchestrator import FlowOrchestrator
 from flow_manager.engine.pruner import Pruner
 from flow_manager.engine.publishing import FlowPublisher
 from flow_manager.engine.reading import ReadingBackend, TaskCatalogue
+from flow_manager.engine.refreshed import Refreshed
 from flow_manager.engine.scheduled_starts import ScheduledStarts
 from flow_manager.engine.scheduler import Scheduler
 from flow_manager.engine.scheduling import NativeSchedules
-from flow_manager.engine.terms import asked_of
-from flow_manager.engine.waiters import Promise, Reply
+from flow_manager.engine.starts import Starts
 from flow_manager.errors import (
     ApprovalOver,
     ExecutionOver,
     FlowManagerError,
-    KeyConflict,
-    OutcomeUnknown,
     ShuttingDown,
     SignalUnknown,
-    StartedBefore,
-    StoreError,
 )
 from flow_manager.ports.backend import Answer, Health, Violation
 from flow_manager.ports.control import Control
@@ -53,20 +46,10 @@ from flow_manager.ports.retention import UNBOUNDED, Retention
 from flow_manager.ports.starting import Accepted, Start, StartOptions, StartRequest
 from flow_manager.ports.store import NewExecution, NewMail
 
-START_PATIENCE: Final = 10.0
-"""Seconds to wait for a start to become durable; after that its outcome is called unknown."""
 SEND_PATIENCE: Final = 10.0
 """Seconds to wait until something that was sent is durable."""
 MOST_INPUT: Final = 256 << 10
 DEFAULT_GRACE: Final = timedelta(seconds=30)
-FIRST_LOOK: Final = 0.01
-"""Seconds between the first two looks at an execution that somebody else has started,"""
-LAST_LOOK: Final = 0.5
-"""and between later ones: each is twice as long as the one before."""
-HEALTH_AGE: Final = 1.0
-"""Seconds for which a count of the open executions is good enough for health."""
-HEALTH_PATIENCE: Final = 0.05
-"""Seconds that health waits for a new count before it tells the last one."""
 
 
 class NativeBackend(ReadingBackend):
@@ -93,12 +76,13 @@ class NativeBackend(ReadingBackend):
         orchestrator.observe(self.live)
         orchestrator.audience.watch(self.live)
         self._lookups = ThreadPoolExecutor(1, "flow-manager-lookup")
-        self._open = _Refreshed(self.store.open_executions, self._lookups)
+        self._open = Refreshed(self.store.open_executions, self._lookups)
         self._hurry = asyncio.Event()
         self._closing = threading.Lock()
         self._is_drained = False
         self._is_closed = False
         self._loop = LoopThread(die)
+        self._starts = Starts(orchestrator, self._loop, self.describe, self._lookups, most_input)
         schedules = self.store.schedules
         starts = ScheduledStarts(schedules, orchestrator.flows, most_input)
         self._scheduler = Scheduler(
@@ -134,9 +118,7 @@ class NativeBackend(ReadingBackend):
         labels: Mapping[str, str] | None = None,
         wait: timedelta | None = None,
     ) -> View:
-        reply = Reply(waits=wait is None or wait > timedelta(0))
-        self._start(flow, input, labels, reply)
-        return self._hear(reply, wait)
+        return self._starts.execute(flow, input, labels, wait)
 
     def start(
         self,
@@ -147,20 +129,12 @@ class NativeBackend(ReadingBackend):
         labels: Mapping[str, str] | None = None,
         wait: timedelta | None = None,
     ) -> Start:
-        reply = Reply(waits=wait is None or wait > timedelta(0))
-        try:
-            self._start(flow, input, labels, reply, options)
-            return Start(self._hear(reply, wait), is_new=True)
-        except KeyConflict:
-            raise
-        except StartedBefore as known:
-            return Start(self._after(known.execution_id, wait), is_new=False)
+        return self._starts.start(flow, input, options, labels, wait)
 
     def start_all(
         self, flow: Flow, requests: Sequence[StartRequest]
     ) -> Sequence[Accepted | FlowManagerError]:
-        batch = Batch(flow, requests, self._orchestrator.clock.now(), self._most_input)
-        return self._loop.complete(batch.start(self._orchestrator), START_PATIENCE)
+        return self._starts.start_all(flow, requests)
 
     def submit(
         self, flow: Flow, input: Mapping[str, Any], *, labels: Mapping[str, str] | None = None
@@ -168,56 +142,7 @@ class NativeBackend(ReadingBackend):
         """Start an execution without waiting for anything; the future settles when it has ended, or
         waits for an operator, with how it stands then. It raises what `execute` raises. For
         programs that keep many executions in flight from one thread."""
-        promise = Promise(self.describe, self._lookups)
-        self._start(flow, input, labels, promise)
-        return promise.future
-
-    def _start(
-        self,
-        flow: Flow,
-        input: Mapping[str, Any],
-        labels: Mapping[str, str] | None,
-        waiter: Reply | Promise,
-        options: StartOptions | None = None,
-    ) -> None:
-        input = accepted_input(flow, input, self._most_input)
-        asked = asked_of(flow, input, options, self._orchestrator.clock.now())
-        labels = {**flow.labels, **(labels or {})}
-        self._loop.call(self._orchestrator.start, flow, input, labels, waiter, asked)
-
-    def _after(self, execution_id: str, wait: timedelta | None) -> View:
-        """How an execution stands that somebody else has started, after its end or at most `wait`."""
-        deadline = float("inf") if wait is None else time.monotonic() + wait.total_seconds()
-        nap = FIRST_LOOK
-        while True:
-            view = self.describe(execution_id)
-            is_left = view.wake is not None and view.wake.reason in FOR_AN_OPERATOR
-            left = deadline - time.monotonic()
-            if view.is_ended or is_left or left <= 0 or self._is_drained:
-                return view
-            time.sleep(min(nap, left))
-            nap = min(2 * nap, LAST_LOOK)
-
-    def _hear(self, reply: Reply, wait: timedelta | None) -> View:
-        is_bounded = wait is not None and reply.waits
-        view = reply.take(wait.total_seconds() if wait is not None and is_bounded else START_PATIENCE)
-        view = view or reply.take_start(START_PATIENCE)
-        if view is None and reply.execution_id is None:
-            raise OutcomeUnknown("the start was not confirmed in time; whether it happened is not known")
-        if view is None and wait is None and not reply.is_left:
-            view = reply.take(None)
-        return view or self._how_it_stands(reply)
-
-    def _how_it_stands(self, reply: Reply) -> View:
-        """The caller's patience is over before the execution is."""
-        execution_id = reply.execution_id or ""
-        if reply.waits:
-            with contextlib.suppress(ShuttingDown):
-                self._loop.call(self._orchestrator.forget, execution_id)
-        try:
-            return self.describe(execution_id)
-        except ShuttingDown as error:
-            raise OutcomeUnknown(f"execution {execution_id} was started; the service has stopped") from error
+        return self._starts.submit(flow, input, labels)
 
     # -- sending
 
@@ -330,27 +255,3 @@ class NativeBackend(ReadingBackend):
 
 async def _awaited(make: Callable[[], Awaitable[Any]]) -> Any:
     return await make()
-
-
-class _Refreshed:
-    """A number that is read anew when it is asked for and old. Whoever asks gets an answer soon,
-    the last one if the store takes its time."""
-
-    def __init__(self, read: Callable[[], int], readers: Executor) -> None:
-        self._read = read
-        self._readers = readers
-        self._value = 0
-        self._read_at = float("-inf")
-        self._reading: Future[int] | None = None
-
-    def value(self) -> int:
-        if self._reading is None and time.monotonic() - self._read_at > HEALTH_AGE:
-            with contextlib.suppress(RuntimeError):  # the service has stopped
-                self._reading = self._readers.submit(self._read)
-        reading = self._reading
-        if reading is not None:
-            with contextlib.suppress(TimeoutError, StoreError, ShuttingDown):
-                self._value = reading.result(HEALTH_PATIENCE)
-            if reading.done():
-                self._reading, self._read_at = None, time.monotonic()
-        return self._value

@@ -9,15 +9,15 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
 from uuid_utils import uuid7
 
 from flow_manager.core.decide import next_action
-from flow_manager.core.decision import WORKER_DIED, Action, Circumstances, LookAtChildren, Loss, Park, Plan
+from flow_manager.core.decision import Action, Circumstances, LookAtChildren, Park, Plan
 from flow_manager.core.definition import Flow
 from flow_manager.core.events import ExecutionStarted
-from flow_manager.core.states import FOR_AN_OPERATOR, Wake, WakeReason
+from flow_manager.core.states import Wake, WakeReason
 from flow_manager.core.view import View
 from flow_manager.core.webhooks import Webhooks
 from flow_manager.engine.admission import Admission, EngineLimits
@@ -25,6 +25,7 @@ from flow_manager.engine.audience import Audience
 from flow_manager.engine.dispatcher import Dispatcher
 from flow_manager.engine.doctor import Doctor
 from flow_manager.engine.drain import Drain
+from flow_manager.engine.driving import Driver
 from flow_manager.engine.execution import ClaimedExecution, turn_of
 from flow_manager.engine.flows import StoredFlows
 from flow_manager.engine.poller import Poller
@@ -37,17 +38,14 @@ from flow_manager.errors import (
     FlowManagerError,
     OutcomeUnknown,
     ShuttingDown,
-    StaleClaim,
     StoreFull,
 )
 from flow_manager.ports.clock import Clock
 from flow_manager.ports.observer import Observer
-from flow_manager.ports.store import Claim, Claimed, NewExecution, NewMail, Store
+from flow_manager.ports.store import Claimed, NewExecution, NewMail, Store
 from flow_manager.ports.worker import Worker
 
 log = logging.getLogger(__name__)
-
-IN_DOUBT: Final = Loss("whether the result was stored was not known", blame=False)
 
 
 class FlowOrchestrator:
@@ -70,7 +68,6 @@ class FlowOrchestrator:
         self.observe, self.recorded = self.audience.add, self.audience.recorded
         self._admission = Admission(limits, clock)
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._driven: dict[str, ClaimedExecution] = {}
         self._waiters = Waiters()
         self.flows = StoredFlows()
         self.poller = Poller(
@@ -81,8 +78,8 @@ class FlowOrchestrator:
         self.webhooks = Webhooks()
         self.dispatcher: Dispatcher | None = None
         """Sends what executions have to tell; without one it waits in the outbox."""
+        self._driver = Driver(self, self._waiters, self._note_failure)
         self._loops: list[asyncio.Task[None]] = []
-        self._doubtful: set[str] = set()
         self._draining = False
 
     # -- what an execution needs of its surroundings
@@ -166,7 +163,7 @@ class FlowOrchestrator:
             self.sent(())
         if waiter.started(execution_id):
             self._waiters.add(execution_id, waiter)
-        await self._drive(ClaimedExecution(flow, view, claim, self), action)
+        await self._driver.drive(ClaimedExecution(flow, view, claim, self), action)
 
     def _first_action(self, flow: Flow, view: View, plan: Plan, has_place: bool) -> Action:
         may_start = has_place and not self._draining
@@ -198,22 +195,15 @@ class FlowOrchestrator:
     def sent(self, cancelled: Sequence[str]) -> None:
         """Something was sent. Whoever it cancels is interrupted if it is worked on here; also if its
         claim has just come, and its work begins in this turn of the loop."""
-        asyncio.get_running_loop().call_soon(self._interrupt, cancelled)
+        asyncio.get_running_loop().call_soon(self._driver.interrupt, cancelled)
         self.poller.nudge()
         if self.dispatcher is not None:
             self.dispatcher.nudge()
 
-    def _interrupt(self, execution_ids: Sequence[str]) -> None:
-        for execution_id in execution_ids:
-            if execution_id in self._driven:
-                self._driven[execution_id].cancel()
-
-    def _note_failure(self, error: Exception, execution_id: str = "") -> None:
+    def _note_failure(self, error: Exception) -> None:
         if isinstance(error, StoreFull):
             self.store_was_full()
         if isinstance(error, OutcomeUnknown):
-            if execution_id:
-                self._doubtful.add(execution_id)
             self.rescuer.suspect()
 
     def forget(self, execution_id: str) -> None:
@@ -232,64 +222,6 @@ class FlowOrchestrator:
             del self._running[execution_id]
         if self._admission.waiting:
             self.poller.nudge()
-
-    async def _drive(self, execution: ClaimedExecution, action: Action | None) -> None:
-        """The edge of an execution: whatever goes wrong inside stops this one and no other."""
-        execution_id = execution.claim.execution_id
-        self._driven[execution_id] = execution
-        try:
-            wake = await execution.drive(action)
-        except StaleClaim as error:
-            log.warning("execution %s belongs to another writer now: %s", execution_id, error)
-            self._waiters.left(execution_id)
-        except OutcomeUnknown as error:
-            # Whoever waits for it goes on waiting: the rescuer makes it due again.
-            log.warning("whether a step of execution %s was recorded is not known: %s", execution_id, error)
-            self._note_failure(error, execution_id)
-            await self._tell_if_ended(execution_id)
-        except asyncio.CancelledError:
-            # Only a task body that kept its asyncio task does this, long after its end. The rescuer
-            # makes the execution due, and whoever waits for it goes on waiting.
-            log.warning("execution %s was cancelled by something that it started", execution_id)
-            self.rescuer.suspect()
-        except Exception as error:
-            log.exception("execution %s cannot go on", execution_id)
-            await self._set_aside(execution.claim, f"{type(error).__name__}: {error}")
-        else:
-            self._settle(execution, wake)
-        finally:
-            del self._driven[execution_id]
-
-    def _settle(self, execution: ClaimedExecution, wake: Wake | None) -> None:
-        execution_id = execution.claim.execution_id
-        if wake is None:
-            self._waiters.ended(execution.view)
-            if execution.view.parent is not None or execution.flow.concurrency is not None:
-                self.poller.nudge()
-        elif wake.reason in FOR_AN_OPERATOR or self._draining:
-            if wake.reason is WakeReason.CODE:
-                log.warning("execution %s waits for a start with the code of %s", execution_id, wake.detail)
-            self._waiters.left(execution_id)
-        else:
-            self.poller.nudge()
-
-    async def _tell_if_ended(self, execution_id: str) -> None:
-        """The step in doubt may have been the last one."""
-        view = await asyncio.get_running_loop().run_in_executor(None, self.store.describe, execution_id)
-        if not view.is_ended:
-            return
-        self._doubtful.discard(execution_id)
-        self._waiters.ended(view)
-
-    async def _set_aside(self, claim: Claim, reason: str) -> None:
-        """Park an execution for repair; its history is left as it is."""
-        wake = Wake(WakeReason.REPAIR, self.clock.now(), reason[:500])
-        try:
-            await self.store.set_aside(claim, wake)
-            self.audience.moved(View(claim.execution_id).waiting_for(wake))
-        except FlowManagerError as error:
-            log.error("execution %s could not be set aside: %s", claim.execution_id, error)
-        self._waiters.left(claim.execution_id)
 
     # -- continuing what is due
 
@@ -311,13 +243,12 @@ class FlowOrchestrator:
             view = view_of(claimed)
         except Exception as error:  # the edge of what is stored: damage has every form
             log.error("what is stored of execution %s cannot be read: %s", claim.execution_id, error)
-            await self._set_aside(claim, f"its stored history cannot be read: {error}")
+            await self._driver.set_aside(claim, f"its stored history cannot be read: {error}")
             return
-        loss = IN_DOUBT if claim.execution_id in self._doubtful else WORKER_DIED
-        self._doubtful.discard(claim.execution_id)
+        loss = self._driver.loss_of(claim.execution_id)
         self.audience.moved(view)
         execution = ClaimedExecution(flow, view, claim, self, loss)
-        await self._drive(execution.with_mail(claimed.mail, claimed.newest_mail), None)
+        await self._driver.drive(execution.with_mail(claimed.mail, claimed.newest_mail), None)
 
     # -- stopping
 
@@ -326,7 +257,7 @@ class FlowOrchestrator:
         and record their results; then release the rest without spending an attempt."""
         self._draining = True
         self.poller.stop()
-        await Drain(self.clock, self._running, self._driven, self._loops).run(grace, hurry)
+        await Drain(self.clock, self._running, self._driver.driven, self._loops).run(grace, hurry)
         if self.dispatcher is not None:
             await self.dispatcher.stop(hurry)
         self._waiters.all_left()

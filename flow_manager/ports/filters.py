@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
-from flow_manager.core.document import ERROR_CODE, ID, LABEL, LINE
+from flow_manager.core.document_words import ERROR_CODE, ID, LABEL, LINE
 from flow_manager.core.problems import nearest
 from flow_manager.core.states import ExecutionStatus, WakeReason
 from flow_manager.ports.search import MOST_LABELS_ASKED, Filter

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel
 
 from flow_manager.core.definition import END
-from flow_manager.core.document import NAME_PATTERN
+from flow_manager.core.document_words import NAME_PATTERN
 from flow_manager.core.problems import nearest
 from flow_manager.core.steps import STEP_TYPES
 from flow_manager.errors import TaskRegistrationError

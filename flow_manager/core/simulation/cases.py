@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from flow_manager.core.definition import Flow
-from flow_manager.core.document import Line
+from flow_manager.core.document_words import Line
 from flow_manager.core.findings import Findings
 from flow_manager.core.misfits import find_unknown_names
 from flow_manager.core.plain import Path, pointer_to, shown

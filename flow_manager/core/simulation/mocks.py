@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from flow_manager.core.definition import Flow, Outcome, Task
-from flow_manager.core.document import Duration, ErrorCode, LabelValue, Name, Text
+from flow_manager.core.document_words import Duration, ErrorCode, LabelValue, Name, Text
 from flow_manager.core.findings import Findings
 from flow_manager.core.misfits import find_unknown_names
 from flow_manager.core.plain import Path, shown

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from hashlib import sha256
 from typing import Any, Final
 
 import apsw
-import msgspec
 
 from flow_manager.errors import (
     FlowManagerError,
@@ -19,8 +17,9 @@ from flow_manager.errors import (
     StoreLocked,
 )
 from flow_manager.ports.retention import Prune, Pruned
-from flow_manager.ports.store import Claim, Claimed, NewExecution, NewMail, Step
+from flow_manager.ports.store import Claim, NewExecution, NewMail, Step
 from flow_manager.stores.sqlite.batches import Rows, StartRows, StepRows
+from flow_manager.stores.sqlite.claims import Claims
 from flow_manager.stores.sqlite.commands import (
     ClaimDue,
     Command,
@@ -38,10 +37,6 @@ from flow_manager.stores.sqlite.known_definitions import KnownDefinitions
 from flow_manager.stores.sqlite.mailbox import Mailbox
 from flow_manager.stores.sqlite.pruning import Pruning
 from flow_manager.stores.sqlite.rows import (
-    UNREADABLE,
-    events_of_rows,
-    from_key,
-    from_micros,
     to_micros,
     to_text,
 )
@@ -49,8 +44,6 @@ from flow_manager.stores.sqlite.write_ahead_log import WriteAheadLog
 
 log = logging.getLogger(__name__)
 
-PRIORITIES: Final = (1, 0, -1)
-"""From the highest to the lowest."""
 
 _REFUSED_ROWS: Final = (apsw.ConstraintError, apsw.MismatchError, apsw.TooBigError)
 """SQLite's words for rows that cannot stand where they should; the transaction goes on without them."""
@@ -69,6 +62,7 @@ class SqliteLedger:
         self._doing = Doing(connection, sql, self._start, self._mailbox.send)
         self._pruning = Pruning(connection, sql)
         self._gate = Gate(connection, sql)
+        self._claims = Claims(connection, sql, self._mailbox)
         self._waits_for_lock = False
 
     def write(self, batch: Sequence[Command]) -> list[Any]:
@@ -149,7 +143,7 @@ class SqliteLedger:
             case NewExecution():
                 return claims[command.execution_id]
             case ClaimDue():
-                return self._claim(command)
+                return self._claims.due(command)
             case NewMail() | ReadAgain():
                 return self._answer_or_refuse(command)
             case StartAll():
@@ -171,7 +165,7 @@ class SqliteLedger:
         """These are refused before they change anything, so that a refusal costs the others nothing."""
         try:
             if isinstance(command, ReadAgain):
-                return self._read_again(command.claim)
+                return self._claims.again(command.claim)
             self._mailbox.send(command)
         except FlowManagerError as refusal:
             return refusal
@@ -268,49 +262,6 @@ class SqliteLedger:
             due_at, detail = to_micros(wake.due_at), to_text(wake.detail)
             rows.append((wake.reason.value, due_at, detail, claim.key, claim.epoch))
         self._all_fenced("set_aside", rows)
-
-    def _claim(self, command: ClaimDue) -> list[Claimed]:
-        now = to_micros(command.now)
-        due: Rows = []
-        for priority in PRIORITIES:
-            left = command.limit - len(due)
-            if left:
-                due += self._db.execute(self._sql["due_wakes"], (priority, now, left)).fetchall()
-        self._all("claim_wake", [(now, row[0]) for row in due])
-        definitions: dict[bytes, bytes] = {}
-        claimed = []
-        for key, epoch, last_seq, newest, due_at in due:
-            each = self._claimed(Claim(from_key(key), key, epoch + 1), last_seq, newest, definitions)
-            claimed.append(msgspec.structs.replace(each, due_at=from_micros(due_at)))
-        return claimed
-
-    def _read_again(self, claim: Claim) -> Claimed:
-        found = self._db.execute(self._sql["last_of_claim"], (claim.key, claim.epoch)).fetchone()
-        if found is None:
-            raise StaleClaim("this claim is no longer the current one")
-        last_seq, newest_mail = found
-        return self._claimed(claim, last_seq, newest_mail, {})
-
-    def _claimed(
-        self, claim: Claim, last_seq: int, newest_mail: int, definitions: dict[bytes, bytes]
-    ) -> Claimed:
-        key = claim.key
-        found = self._db.execute(self._sql["digest_of"], (key,)).fetchone()
-        digest: bytes = b"" if found is None else found[0]
-        if digest not in definitions:
-            definitions[digest] = self._definition(digest)
-        history = events_of_rows(key, self._db.execute(self._sql["events_of"], (key,)))
-        try:
-            mail = self._mailbox.of(key) if newest_mail else ()
-        except (msgspec.MsgspecError, ValueError, TypeError):  # damage: it stops this execution and no other
-            mail, history = (), [UNREADABLE]
-        return Claimed(claim, last_seq, definitions[digest], digest.hex(), history, mail, newest_mail)
-
-    def _definition(self, digest: bytes) -> bytes:
-        """The text of a flow; empty, which no parser accepts, if it is damaged or missing."""
-        found = self._db.execute(self._sql["definition"], (digest,)).fetchone()
-        text: bytes = b"" if found is None else found[0]
-        return text if sha256(text).digest() == digest else b""
 
     def _all(self, name: str, rows: Rows) -> None:
         if rows:

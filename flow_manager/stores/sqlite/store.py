@@ -20,6 +20,7 @@ from flow_manager.ports.retention import Prune, Pruned
 from flow_manager.ports.store import Agenda, Claim, Claimed, NewExecution, NewMail, Step
 from flow_manager.ports.webhooks import Outbox
 from flow_manager.stores.journal import Journal
+from flow_manager.stores.sqlite.claims import PRIORITIES
 from flow_manager.stores.sqlite.commands import (
     ClaimDue,
     Command,
@@ -35,7 +36,7 @@ from flow_manager.stores.sqlite.connections import ReadConnection
 from flow_manager.stores.sqlite.doctor import Repair
 from flow_manager.stores.sqlite.file import Durability, named_errors, open_writer
 from flow_manager.stores.sqlite.file_lock import FileLock
-from flow_manager.stores.sqlite.ledger import PRIORITIES, SqliteLedger
+from flow_manager.stores.sqlite.ledger import SqliteLedger
 from flow_manager.stores.sqlite.outbox import SqliteOutbox, free_deliveries
 from flow_manager.stores.sqlite.reader import DUE_COUNTED, STATEMENTS, SqliteReader
 from flow_manager.stores.sqlite.rows import from_micros, to_micros

@@ -24,7 +24,7 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from flow_manager.core.document import Duration
+from flow_manager.core.document_words import Duration
 from flow_manager.tasks.builtin.credentials import (
     holds_credential,
     is_credential_header,

@@ -7,13 +7,13 @@ import pytest
 from pydantic import ValidationError
 
 from flow_manager.core.document import (
-    NAME_PATTERN,
     ConditionDocument,
     FlowDocument,
     RetryDocument,
     TaskDocument,
     flow_schema,
 )
+from flow_manager.core.document_words import NAME_PATTERN
 from flow_manager.core.durations import parse_duration
 
 MODELS = [FlowDocument, TaskDocument, ConditionDocument, RetryDocument]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flow_manager.core.definition import Condition, Flow, Outcome, Task
-from flow_manager.core.document import NAME
+from flow_manager.core.document_words import NAME
 from flow_manager.core.graph import dot, mermaid
 from tests.support.flows import flow_of
 
