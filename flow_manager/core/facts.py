@@ -109,8 +109,7 @@ class Facts:
     paused: ExecutionPaused | None = None
     """The pause that holds it, if one does."""
     timed_from: datetime | None = None
-    """When its time limit begins to run: at its start, if it was not to begin later, or when an operator had
-    it go on."""
+    """When its time limit begins to run: at its beginning, or when an operator had it go on."""
     forked_from: str = ""
     flow_version: int = 0
     """Of the published flow; 0 if it was started with the document itself."""

@@ -118,6 +118,11 @@ def _for_children(view: View, _wake: Wake, _now: datetime) -> _Answer:
     return _Answer(sentence, "the end of a child", f"cancel {view.execution_id}")
 
 
+def _for_slot(_view: View, wake: Wake, _now: datetime) -> _Answer:
+    sentence = f"As many executions as may go on at once under {shown(wake.detail)} are open."
+    return _Answer(sentence, "the end of one of them")
+
+
 def _for_code(_view: View, wake: Wake, _now: datetime) -> _Answer:
     sentence = f"The service that looked at it has no code for the task type {shown(wake.detail)}."
     return _Answer(sentence, "a start of the service with that code")
@@ -149,6 +154,7 @@ _ANSWERS: Final[Mapping[WakeReason, Callable[[View, Wake, datetime], _Answer]]] 
     WakeReason.DUE: _due,
     WakeReason.SIGNAL: _for_signal,
     WakeReason.CHILDREN: _for_children,
+    WakeReason.SLOT: _for_slot,
     WakeReason.CODE: _for_code,
     WakeReason.PAUSE: _paused,
     WakeReason.QUARANTINE: _in_quarantine,

@@ -73,7 +73,7 @@ def numbered(number: int, chance: random.Random) -> tuple[NewExecution, Summary]
 
 
 def _status_of(wake: Wake) -> ExecutionStatus:
-    names = {"quarantine": "quarantined", "repair": "needs_repair", "claim": "running"}
+    names = {"quarantine": "quarantined", "repair": "needs_repair", "claim": "running", "pause": "paused"}
     return ExecutionStatus(names.get(wake.reason.value, "waiting"))
 
 

@@ -102,7 +102,7 @@ def test_ended_executions_go_with_all_that_belongs_to_them(tmp_path: Path) -> No
         await store.start(done)
         await rows(store, "INSERT INTO keys VALUES ('k', ?, x'00', ?)", key, to_micros(NOW))
         await rows(store, "INSERT INTO slots VALUES ('s', ?)", key)
-        await rows(store, "INSERT INTO outbox VALUES (?, 'd', 1, '{}', 0, 9, 1)", key)
+        await rows(store, "INSERT INTO outbox VALUES (?, 'd', 1, 'd1', '{}', NULL, 0, 9, 1)", key)
 
         steps = await prune(store)
 
@@ -224,7 +224,7 @@ def test_what_is_still_to_be_told_of_keeps_its_execution(tmp_path: Path) -> None
         done = ended()
         await store.start(done)
         key = UUID(done.execution_id).bytes
-        await rows(store, "INSERT INTO outbox VALUES (?, 'd', 1, '{}', 0, 0, 0)", key)
+        await rows(store, "INSERT INTO outbox VALUES (?, 'd', 1, 'd1', '{}', NULL, 0, 0, 0)", key)
 
         await prune(store)
         assert len(store.executions()) == 1

@@ -181,7 +181,7 @@ class Repair:
         return False
 
     def drop_history(self, key: bytes) -> bool:
-        self._run("drop_history", key)
+        self._run("drop_orphaned_history", key)
         return True
 
     def recount(self, key: bytes) -> bool:

@@ -95,7 +95,7 @@ ON CONFLICT DO UPDATE SET reason = ?2, due_at = ?3, epoch = ?4, last_seq = ?5, d
 -- Whatever it waited for, it is looked at now.
 UPDATE wakes SET reason = 'due', due_at = ? WHERE execution_id = ?
 
--- name: drop_history
+-- name: drop_orphaned_history
 -- The events of an execution that is not there.
 DELETE FROM history WHERE execution_id = ?
 

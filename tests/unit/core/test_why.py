@@ -77,6 +77,12 @@ CASES: dict[str, tuple[list[Event], Wake, str, str | None]] = {
         "The service that looked at it has no code for the task type 'pay'.",
         None,
     ),
+    "a slot": (
+        [],
+        Wake(WakeReason.SLOT, FAR_AWAY, "shop"),
+        "As many executions as may go on at once under 'shop' are open.",
+        None,
+    ),
     "a pause": (
         [ExecutionPaused(second(1), "ann", "look first")],
         Wake(WakeReason.PAUSE, START, "look first"),
