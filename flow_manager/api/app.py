@@ -10,6 +10,7 @@ from flask.sessions import NullSession, SessionInterface
 from werkzeug.routing import BaseConverter, MapAdapter
 
 from flow_manager.api.brief import FlowRoutes
+from flow_manager.api.bulk import BulkRoutes
 from flow_manager.api.capsules import CapsuleRoutes
 from flow_manager.api.control import ControlRoutes
 from flow_manager.api.flows import PublishingRoutes
@@ -45,6 +46,7 @@ def create_app(backend: Backend, settings: ApiSettings) -> Flask:
     SearchRoutes(backend, reads).add_to(app)
     LiveRoutes(backend, Room(settings.max_followers)).add_to(app)
     ControlRoutes(backend, settings, bodies).add_to(app)
+    BulkRoutes(backend, settings).add_to(app)
     ScheduleRoutes(backend, settings, bodies).add_to(app)
     CapsuleRoutes(backend).add_to(app)
     SimulationRoutes(backend, settings).add_to(app)

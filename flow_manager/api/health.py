@@ -30,6 +30,7 @@ LINKS = {
     "cancel": "POST /v1/executions/{execution_id}:cancel",
     "signal": "POST /v1/executions/{execution_id}:signal",
     "why": "GET /v1/executions/{execution_id}/why",
+    "bulk": "POST /v1/executions:bulk",
     "pause": "POST /v1/executions/{execution_id}:pause",
     "resume": "POST /v1/executions/{execution_id}:resume",
     "retry": "POST /v1/executions/{execution_id}:retry",

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import errno
 import logging
-import queue
 import resource
+import signal
 import socket
 import threading
 from collections.abc import Callable
@@ -37,6 +37,8 @@ HEAD_TIMEOUT: Final = 75_000
 longer than proxies keep theirs (60 s), or they send requests on connections that we just closed."""
 HEAD_BYTES: Final = 32 * 1024
 """The largest head of a request that is read, its address included."""
+HEEDED: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+"""Signals that end the service."""
 IDLE_THREAD: Final = 60
 """Seconds after which a handler thread without work ends."""
 CLIENT_SILENCE: Final = 60_000
@@ -60,7 +62,6 @@ class ApiServer:
         self._settings = settings
         self._on_stop = on_stop
         self._on_hurry = on_hurry
-        self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._socket = _listen(settings.host, settings.port)
         self.port: int = self._socket.getsockname()[1]
 
@@ -77,18 +78,29 @@ class ApiServer:
         """Serve until a signal. Must be called on the main thread, where signals arrive."""
         # Whoever follows executions holds a thread, and must not take it from the others.
         threads = self._settings.handler_threads + self._settings.max_followers
-        server = _Granian(self._socket, threads, self._signals.put)
+        server = _Granian(self._socket, threads)
         server.on_startup(lambda: log.info("listening on %s", self.url))
-        threading.Thread(target=self._heed_signals, args=(server,), name="signals", daemon=True).start()
+        heard, noted = socket.socketpair()
+        noted.setblocking(False)
+        # A handler in Python runs on the main thread, which may sleep through a signal that another thread
+        # was given; the interpreter writes the number here on whichever thread that is.
+        signal.set_wakeup_fd(noted.fileno(), warn_on_full_buffer=False)
+        threading.Thread(
+            target=self._heed_signals, args=(server, heard, noted), name="signals", daemon=True
+        ).start()
         server.serve_app(self._app)
 
-    def _heed_signals(self, server: _Granian) -> None:
-        """The handler of a signal only notes it, since it interrupts whatever runs; the work is done here."""
-        self._signals.get()
-        threading.Thread(target=self._stop, args=(server,), name="stop", daemon=True).start()
-        while True:
-            self._signals.get()
-            self._on_hurry()
+    def _heed_signals(self, server: _Granian, heard: socket.socket, _kept: socket.socket) -> None:
+        """The first one ends the service; whoever sends another is in a hurry."""
+        is_first = True
+        while number := heard.recv(1):
+            if number[0] not in HEEDED:
+                continue
+            if is_first:
+                threading.Thread(target=self._stop, args=(server,), name="stop", daemon=True).start()
+            else:
+                self._on_hurry()
+            is_first = False
 
     def _stop(self, server: _Granian) -> None:
         log.info("stopping: no new work is accepted")
@@ -106,7 +118,7 @@ class _Granian(MTServer):
 
     _shd: Any
 
-    def __init__(self, listening: socket.socket, threads: int, note: Callable[[int], None]) -> None:
+    def __init__(self, listening: socket.socket, threads: int) -> None:
         super().__init__(
             target="",
             interface=Interfaces.WSGI,
@@ -123,7 +135,6 @@ class _Granian(MTServer):
             log_dictconfig={"incremental": True, "handlers": {}, "loggers": {}},
         )
         self._listening = listening
-        self._note = note
 
     def serve_app(self, app: Flask) -> None:
         def load(*_: Any, **__: Any) -> Flask:
@@ -145,11 +156,11 @@ class _Granian(MTServer):
         make: Callable[[int, bool, int], SocketHolder] = cast(Any, SocketHolder)
         self._shd = make(self._listening.detach(), False, BACKLOG)
 
-    def signal_handler_interrupt(self, *arguments: Any, **_: Any) -> None:
-        self._note(arguments[0])
+    def signal_handler_interrupt(self, *_: Any, **__: Any) -> None:
+        """`ApiServer` hears of it in another way."""
 
-    def signal_handler_reload(self, *arguments: Any, **_: Any) -> None:
-        self._note(arguments[0])
+    def signal_handler_reload(self, *_: Any, **__: Any) -> None:
+        """The same."""
 
     def _stop_workers(self) -> None:
         """Let the answers under way go out, but wait for no client for ever: the process ends anyway."""
