@@ -109,17 +109,20 @@ class BareLoop:
 
     def _start(self, keys: Sequence[bytes], last_seq: int) -> None:
         now = _now()
-        self._many("add_execution", [(key, self._recorded.digest, None, now, None, CHECKSUM) for key in keys])
+        self._many(
+            "add_execution", [(key, self._recorded.digest, None, now, None, CHECKSUM, None) for key in keys]
+        )
         self._many("add_wake", [(key, "claim", now, 1, last_seq, "", 0) for key in keys])
 
     def _move(self, keys: Sequence[bytes], seq: int, last_seq: int) -> None:
         now = _now()
-        self._many("move_wake", [("claim", now, last_seq, "", 0, key, 1, seq) for key in keys])
+        self._many("move_wake", [("claim", now, last_seq, "", 0, key, 1, seq, 0) for key in keys])
 
     def _end(self, keys: Sequence[bytes], seq: int) -> None:
         now = _now()
         self._many("end_wake", [(key, 1, seq, 0) for key in keys])
-        self._many("end_execution", [("completed", now, CHECKSUM, key) for key in keys])
+        self._many("end_execution", [("completed", now, CHECKSUM, None, key) for key in keys])
+        self._many("count_ended", [("completed", len(keys))])
 
     def _many(self, statement: str, rows: Sequence[Row]) -> None:
         self._db.executemany(STATEMENTS[statement], rows)

@@ -26,7 +26,7 @@ from flow_manager.engine.secrets import Secrets, read_secrets
 from flow_manager.errors import StoreReadOnly
 from flow_manager.observers.hiding import hide_in_logs
 from flow_manager.observers.logs import LogObserver, set_up_logging
-from flow_manager.observers.metrics import MeasuredWorker, Metrics
+from flow_manager.observers.metrics import Metrics
 from flow_manager.ports.backend import Backend, Violation
 from flow_manager.ports.capsules import Capsules
 from flow_manager.ports.database import Database
@@ -110,9 +110,9 @@ def open_backend(settings: Settings) -> NativeBackend:
     if secrets.are_known:
         hide_in_logs(secrets.hidden_in_line)
     metrics = Metrics()
-    measured = MeasuredWorker(worker, metrics)
     observers: list[Observer] = [LogObserver(), metrics]
-    orchestrator = FlowOrchestrator(store, measured, SystemClock(), observers, limits, secrets)
+    orchestrator = FlowOrchestrator(store, worker, SystemClock(), observers, limits, secrets)
+    orchestrator.attempted = metrics.attempted
     orchestrator.doctor.tell = metrics.set_violations
     _add_webhooks(orchestrator, settings)
     retention = retention_of(settings)

@@ -28,6 +28,14 @@ from flow_manager.core.answers import Execution
 HTML: Final = "text/html"
 
 HEADERS: Final[dict[str, dict[str, Any]]] = {
+    "ETag": {
+        "description": "What to send as `If-Match`, so that the change of nobody else is lost.",
+        "schema": {"type": "string"},
+    },
+    "Idempotency-Replayed": {
+        "description": "`true` if an earlier request with the same key has started it.",
+        "schema": {"type": "string", "enum": ["true"]},
+    },
     "Location": {"description": "Where to ask for the execution.", "schema": {"type": "string"}},
     "Preference-Applied": {
         "description": "Which preferences were followed.",
@@ -105,12 +113,11 @@ def _link(operation: Operation, written: dict[str, Any], operations: Sequence[Op
 
 
 def _answer(answer: Answer, components: Components) -> dict[str, Any]:
+    written = {"description": answer.description, "headers": _headers(*answer.headers)}
+    if answer.of is None:
+        return written
     schema = components.of_answer(answer.of) if answer.content_type == JSON else {"type": "string"}
-    return {
-        "description": answer.description,
-        "headers": _headers(*answer.headers),
-        "content": {answer.content_type: {"schema": schema}},
-    }
+    return {**written, "content": {answer.content_type: {"schema": schema}}}
 
 
 def _problem(kinds: Sequence[Kind]) -> dict[str, Any]:

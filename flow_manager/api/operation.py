@@ -15,13 +15,18 @@ from flow_manager.api.problems import (
     INTERNAL_ERROR,
     INVALID_REQUEST,
     MALFORMED_JSON,
+    NO_SPACE,
     NOT_ACCEPTABLE,
+    OUTCOME_UNKNOWN,
     OVERLOADED,
+    READ_ONLY,
+    STOPPING,
     STORE_UNAVAILABLE,
     TOO_LARGE,
     UNSUPPORTED_MEDIA_TYPE,
     Kind,
 )
+from flow_manager.core.document_words import ID
 
 Schema = Mapping[str, Any]
 
@@ -31,11 +36,22 @@ OF_BODIES: Final = (MALFORMED_JSON, CROSS_ORIGIN, TOO_LARGE, UNSUPPORTED_MEDIA_T
 """And those that have a body as well."""
 OF_READING: Final = (STORE_UNAVAILABLE,)
 """And those that ask the store for something."""
+WRITING: Final = (STOPPING, NO_SPACE, READ_ONLY, OUTCOME_UNKNOWN)
+"""Problems of whatever is written to the store."""
 
 _IN_PATH: Final = re.compile(r"\{(\w+)\}")
 
 IN_PATHS: Final[Mapping[str, tuple[str, Schema]]] = {
     "execution_id": ("The id of an execution.", {"type": "string", "format": "uuid"}),
+    "flow_id": (
+        "The id of a published flow.",
+        {"type": "string", "pattern": f"^{ID}$", "examples": ["greeting"]},
+    ),
+    "schedule_id": (
+        "The id of a schedule.",
+        {"type": "string", "pattern": f"^{ID}$", "examples": ["nightly"]},
+    ),
+    "version": ("The number of a version.", {"type": "integer", "minimum": 1}),
     "token": ("The last part of the link of a question.", {"type": "string", "minLength": 1}),
 }
 """What the parts of paths stand for. A part that is not listed is a text."""
@@ -71,11 +87,12 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer of 2xx. `of` is a type of `core.answers`, or a JSON Schema; `headers` names what stands
-    there beside the body. Another `content_type` than JSON has the schema of a text."""
+    """An answer of 2xx. `of` is a type of `core.answers`, or a JSON Schema, or None if it has no body;
+    `headers` names what stands there beside the body. Another `content_type` than JSON has the schema of a
+    text."""
 
     description: str
-    of: type | Schema = str
+    of: type | Schema | None = str
     headers: Sequence[str] = ()
     content_type: str = JSON
 

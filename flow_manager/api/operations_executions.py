@@ -1,4 +1,4 @@
-"""The operations on executions: those that show them, and those that send something to them."""
+"""The operations on one execution: those that show it, and those that send something to it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from flow_manager.api.control import Cancellation, ForkBody, Intervention, Reply, RerunBody, Signal, Skip
-from flow_manager.api.operation import Answer, Body, Operation, Parameter
-from flow_manager.api.operations_flows import WRITING
+from flow_manager.api.operation import WRITING, Answer, Body, Operation
 from flow_manager.api.problems import (
     ALREADY_ANSWERED,
     ALREADY_TERMINAL,
@@ -21,9 +20,8 @@ from flow_manager.api.problems import (
     UNKNOWN_SIGNAL,
 )
 from flow_manager.api.schemas import HISTORY
-from flow_manager.core.answers import Accepted, ChildList, Execution, ExecutionList, OpenQuestion, Reason
-from flow_manager.core.states import ExecutionStatus
-from flow_manager.ports.backend import DEFAULT_LISTED, MOST_LISTED
+from flow_manager.core.answers import Accepted, ChildList, Execution, OpenQuestion, Reason
+from flow_manager.core.capsule_answers import Capsule
 
 _SENT: Final = {202: Answer("It is on disk.", Accepted, ["Location"])}
 
@@ -62,27 +60,6 @@ OPERATIONS: Final = (
     ),
     Operation(
         method="GET",
-        path="/v1/executions",
-        name="executions",
-        summary="The newest executions.",
-        area="executions",
-        parameters=[
-            Parameter(
-                "limit",
-                "At most so many.",
-                {"type": "integer", "minimum": 1, "maximum": MOST_LISTED, "default": DEFAULT_LISTED},
-            ),
-            Parameter(
-                "status",
-                "Only those with this status.",
-                {"type": "string", "enum": [status.value for status in ExecutionStatus]},
-            ),
-        ],
-        answers={200: Answer("The newest first.", ExecutionList)},
-        problems=[OVERLOADED],
-    ),
-    Operation(
-        method="GET",
         path="/v1/executions/{execution_id}",
         name="execution",
         summary="An execution as it stands, and what it asks.",
@@ -106,6 +83,15 @@ OPERATIONS: Final = (
         summary="The executions that an execution has started.",
         area="executions",
         answers={200: Answer("The first thousand, in the order of their start.", ChildList)},
+        problems=[NOT_FOUND, OVERLOADED],
+    ),
+    Operation(
+        method="GET",
+        path="/v1/executions/{execution_id}/capsule",
+        name="capsule",
+        summary="An execution as one document, to be replayed elsewhere.",
+        area="executions",
+        answers={200: Answer("The flow, the history and the children, as far as they fit.", Capsule)},
         problems=[NOT_FOUND, OVERLOADED],
     ),
     Operation(

@@ -1,17 +1,17 @@
-"""The operations on flows: those that execute, check and simulate them."""
+"""The operations on flow documents: those that execute, check and simulate them."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from flow_manager.api.operation import Answer, Body, Operation, Parameter
+from flow_manager.api.keys import MOST_KEY, REPLAYED
+from flow_manager.api.operation import WRITING, Answer, Body, Operation, Parameter
 from flow_manager.api.problems import (
+    BAD_IDEMPOTENCY_KEY,
+    CONCURRENCY_FULL,
+    IDEMPOTENCY_CONFLICT,
     INVALID_FLOW,
-    NO_SPACE,
     NOT_FOUND,
-    OUTCOME_UNKNOWN,
-    READ_ONLY,
-    STOPPING,
 )
 from flow_manager.api.simulation import Against
 from flow_manager.core.answers import Execution
@@ -30,6 +30,8 @@ EXAMPLE: Final[dict[str, Any]] = {
     },
     "input": {"name": "Ada"},
 }
+KEY: Final = rf"^(?! *$)[ -+\--~]{{1,{MOST_KEY}}}$"
+"""An idempotency key in a header: ASCII without a comma, and not just spaces."""
 PREFER: Final = Parameter(
     "Prefer",
     "`wait=N`: wait for the end for N seconds, at most 3600. `respond-async`: answer 202 at once. "
@@ -37,8 +39,14 @@ PREFER: Final = Parameter(
     {"type": "string", "examples": ["wait=10", "respond-async"]},
     place="header",
 )
-WRITING: Final = (STOPPING, NO_SPACE, READ_ONLY, OUTCOME_UNKNOWN)
-"""Problems of whatever is written to the store."""
+IDEMPOTENCY_KEY: Final = Parameter(
+    "Idempotency-Key",
+    "One execution is started for each key, however often the request is sent.",
+    {"type": "string", "pattern": KEY, "examples": ["order-7"]},
+    place="header",
+)
+STARTED_ONCE: Final = (BAD_IDEMPOTENCY_KEY, IDEMPOTENCY_CONFLICT, CONCURRENCY_FULL, *WRITING)
+"""Problems of a start."""
 
 
 def _beside_a_flow(beside: dict[str, Any]) -> dict[str, Any]:
@@ -88,13 +96,13 @@ OPERATIONS: Final = (
         name="execute",
         summary="Execute the flow in the body.",
         area="flows",
-        parameters=[PREFER],
+        parameters=[PREFER, IDEMPOTENCY_KEY],
         body=_FLOW,
         answers={
-            200: Answer("It has ended; also if it failed.", Execution, ["Preference-Applied"]),
-            202: Answer("It goes on.", Execution, ["Location", "Preference-Applied"]),
+            200: Answer("It has ended; also if it failed.", Execution, ["Preference-Applied", REPLAYED]),
+            202: Answer("It goes on.", Execution, ["Location", "Preference-Applied", REPLAYED]),
         },
-        problems=[INVALID_FLOW, *WRITING],
+        problems=[INVALID_FLOW, *STARTED_ONCE],
     ),
     Operation(
         method="POST",

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from flow_manager.api.bodies import Nothing
-from flow_manager.api.operation import Answer, Body, Operation
-from flow_manager.api.operations_flows import WRITING
+from flow_manager.api.operation import WRITING, Answer, Body, Operation
 from flow_manager.api.problems import NOT_READY, OVERLOADED
 from flow_manager.core.answers import Diagnosis, Index, Repaired, ServiceHealth, TaskTypeList
 

@@ -37,14 +37,16 @@ READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing and have no body."""
 
 OTHER_TYPES: Final[Mapping[str, tuple[str, ...]]] = {
-    "/docs": ("text/html", "text/*"),
-    "/metrics": ("text/plain", "text/*", "application/openmetrics-text"),
+    "/docs": ("text/html",),
+    "/metrics": ("text/plain", "application/openmetrics-text", JSON),
 }
-"""What is answered at paths where it is not JSON."""
+"""What can be asked for at paths whose answer is not JSON. Those who scrape ask as they do everywhere, so
+figures are given to those who ask for JSON as well."""
 EVENT_STREAM: Final = "text/event-stream"
 EVENTS: Final = ("/events", ":events")
 """The ends of the addresses whose answers are such streams."""
 
+_JSON_TYPES: Final = (JSON, PROBLEM_JSON)
 _CLOSE: Final = ("Connection", "close")
 """What is left of a body that nobody read is no next request."""
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -73,10 +75,9 @@ class Guard:
             raise _needless_body(request.routing_exception)
         accept = environ.get("HTTP_ACCEPT")
         path = environ["PATH_INFO"]
-        others = (EVENT_STREAM,) if path.endswith(EVENTS) else OTHER_TYPES.get(path, ())
-        if accept is not None and not _accepts(accept, others):
-            answers = others[0] if others else JSON
-            raise Refusal(NOT_ACCEPTABLE, f"the Accept header excludes {answers} and {PROBLEM_JSON}")
+        types = (EVENT_STREAM,) if path.endswith(EVENTS) else OTHER_TYPES.get(path, _JSON_TYPES)
+        if accept is not None and not _accepts(accept, types):
+            raise Refusal(NOT_ACCEPTABLE, f"the Accept header excludes {types[0]}")
 
     def _check_host(self, host: str) -> bool:
         match = _HOST.fullmatch(host)
@@ -110,18 +111,14 @@ def _refuse_other_origins(environ: Mapping[str, Any], host: str) -> None:
 
 
 @lru_cache(maxsize=256)
-def _accepts(header: str, others: tuple[str, ...]) -> bool:
+def _accepts(header: str, types: tuple[str, ...]) -> bool:
     header = header[:1024]
     # Of a text, the parameters are left out: they say which version, and there is one for everybody.
-    if others and any(part.partition(";")[0].strip().lower() in others for part in header.split(",")):
+    if types != _JSON_TYPES and any(
+        part.partition(";")[0].strip().lower() in types for part in header.split(",")
+    ):
         return True
-    return parse_accept_header(header, MIMEAccept).best_match((JSON, PROBLEM_JSON)) is not None
-
-
-@lru_cache(maxsize=256)
-def _accepts_events(header: str) -> bool:
-    accept = parse_accept_header(header[:1024], MIMEAccept)
-    return accept.best_match((EVENT_STREAM,)) is not None
+    return parse_accept_header(header, MIMEAccept).best_match(types) is not None
 
 
 def read_body(limit: int) -> object:

@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import Any, Final
 
 from flask import Flask, Response, request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from flow_manager.api.answers import answer
-from flow_manager.api.bodies import read_model
+from flow_manager.api.bodies import BODY, Nothing, read_model
 from flow_manager.api.problems import INVALID_REQUEST, Refusal
 from flow_manager.api.requests import parameter_error, read_body, read_parameters
 from flow_manager.api.room import Room
@@ -28,23 +28,16 @@ from flow_manager.ports.scheduling import (
     ScheduleView,
 )
 
-_BODY: Final = ConfigDict(strict=True, extra="forbid")
 _NUMBER: Final = re.compile(r"[0-9]{1,9}")
 _VERSION: Final = re.compile(r'"([0-9]{1,9})"')
 _NO_VERSION: Final = -1
 """What no schedule has: for an `If-Match` that is no version."""
 
 
-class Nothing(BaseModel):
-    """The body of a request that says nothing more."""
-
-    model_config = _BODY
-
-
 class BackfillBody(BaseModel):
     """The body of a backfill."""
 
-    model_config = _BODY
+    model_config = BODY
 
     since: Time
     until: Time

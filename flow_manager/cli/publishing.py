@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 from collections.abc import Sequence
@@ -14,13 +15,14 @@ import orjson
 from flow_manager.api.execution_request import ExecutionRequest
 from flow_manager.cli import flow_file, output
 from flow_manager.cli.exits import ExitCode
-from flow_manager.cli.service import ServiceClient, text_of, url_option
+from flow_manager.cli.service import told, url_option
+from flow_manager.client import Client, FlowVersion, PublishedFlow
 from flow_manager.core.definition import Flow
 from flow_manager.core.difference import Change, difference
 from flow_manager.core.document_words import ID
 from flow_manager.core.parser import FlowParser
 from flow_manager.core.values import read_json
-from flow_manager.errors import InvalidFlow, Problem
+from flow_manager.errors import FlowUnknown, InvalidFlow, Problem
 
 LONGEST_SHOWN: Final = 60
 """Characters of a value in the table of changes."""
@@ -40,15 +42,16 @@ def publish(file: Path, as_json: bool, url: str) -> None:
     flow is not valid, one of its golden cases fails, or somebody has published it in the meantime.
     """
     document = ExecutionRequest.of(read_json(_content(file))).document
-    path = f"/v1/flows/{_id_of(document)}"
-    service = ServiceClient(url)
-    newest = service.get(path)
-    published = service.put(path, orjson.dumps(document), None if newest is None else newest.tag)
+    with Client(url) as client:
+        newest = _published(client, _id_of(document), None)
+        tag = None if newest is None else newest.tag
+        published = client.publish(document, expected=tag)
     if as_json:
-        output.show_json(published.body)
+        body = told(published)
+        output.show_json({name: body[name] for name in FlowVersion.__struct_fields__})
         return
-    name = f"{published.body['id']}, version {published.body['version']}"
-    output.show_text(f"published {name}" if published.status == 201 else f"no change: {name}")
+    name = f"{published.id}, version {published.version}"
+    output.show_text(f"no change: {name}" if published.tag == tag else f"published {name}")
 
 
 @click.command(short_help="Show what two flows have otherwise.")
@@ -92,11 +95,17 @@ def _flow(name: str, url: str) -> Flow:
     match = _NAMED.fullmatch(name)
     found = None
     if match is not None:
-        path = f"/v1/flows/{match[1]}" + (f"/versions/{match[2]}" if match[2] else "")
-        found = ServiceClient(url).get(path)
+        with Client(url) as client:
+            found = _published(client, match[1], int(match[2]) if match[2] else None)
     if found is None:
         raise click.UsageError(f"{name!r} is no file, and no flow that is published at {url}")
-    return FlowParser().parse(found.body["flow"])
+    return FlowParser().parse(found.flow)
+
+
+def _published(client: Client, flow_id: str, version: int | None) -> PublishedFlow | None:
+    with contextlib.suppress(FlowUnknown):
+        return client.flow(flow_id, version)
+    return None
 
 
 def _row(change: Change) -> Sequence[str]:
@@ -108,5 +117,5 @@ def _row(change: Change) -> Sequence[str]:
 
 
 def _short(value: Any) -> str:
-    text = "nothing" if value is None else text_of(value)
+    text = "nothing" if value is None else orjson.dumps(value).decode()
     return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "..."

@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
 import click
-import httpx
-import orjson
 
 from flow_manager.cli import output
-from flow_manager.cli.exits import ExitCode
+from flow_manager.cli.service import told
+from flow_manager.client import Client, Schedule
+from flow_manager.client.client import DEFAULT_URL
 from flow_manager.core.attempts import format_time
 from flow_manager.core.schedule_document import read_schedule
 from flow_manager.core.schedules import times_after, zone_of
 from flow_manager.core.values import read_json
 from flow_manager.engine.clock import SystemClock
-from flow_manager.errors import Problem
 from flow_manager.ports.backend import DEFAULT_LISTED, MOST_LISTED
 from flow_manager.ports.scheduling import DEFAULT_PREVIEWED, MOST_PREVIEWED
 
-PATIENCE: Final = 30.0
-"""Seconds to wait for an answer of the service."""
 _SHOWN: Final = ("schedule", "version", "paused", "next time", "flow")
 
-url_option = click.option(
-    "--url", default="http://127.0.0.1:5000", show_default=True, help="Where the service listens."
-)
+url_option = click.option("--url", default=DEFAULT_URL, show_default=True, help="Where the service listens.")
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 id_argument = click.argument("schedule_id", metavar="ID")
 file_argument = click.argument(
@@ -54,9 +47,10 @@ def schedule() -> None:
 @as_json_option
 def list_schedules(url: str, limit: int, as_json: bool) -> None:
     """List schedules, by id."""
-    found = _ask(url, "GET", "", params={"limit": limit})["schedules"]
+    with Client(url) as client:
+        found = client.schedules(limit=limit)
     if as_json:
-        output.show_json(found)
+        output.show_json([told(each) for each in found])
     else:
         output.show_table(_SHOWN, [_row(each) for each in found], empty="no schedules")
 
@@ -67,14 +61,14 @@ def list_schedules(url: str, limit: int, as_json: bool) -> None:
 @as_json_option
 def show(schedule_id: str, url: str, as_json: bool) -> None:
     """Show the schedule ID, its next times, and what became of the last ones."""
-    found = _ask(url, "GET", f"/{_part(schedule_id)}")
-    fires = _ask(url, "GET", f"/{_part(schedule_id)}/fires", params={"limit": 10})["fires"]
+    with Client(url) as client:
+        found = client.schedule(schedule_id)
+        fires = client.schedule_fires(schedule_id, limit=10)
     if as_json:
-        output.show_json(found | {"fires": fires})
+        output.show_json(told(found) | {"fires": [told(each) for each in fires]})
         return
     _show(found)
-    columns = ("nominal_time", "outcome", "execution_id")
-    rows = [[str(each[name] or "-") for name in columns] for each in fires]
+    rows = [(format_time(each.nominal_time), each.outcome, each.execution_id or "-") for each in fires]
     output.show_table(("nominal time", "outcome", "execution"), rows, empty="it has not fired yet")
 
 
@@ -87,11 +81,9 @@ def put(file: Path, url: str, if_version: int | None, as_json: bool) -> None:
     """Store the schedule in FILE (- is standard input), in the place of the one that has its id."""
     document = _read(file)
     schedule_id = read_schedule(document, SystemClock().now(), is_known=True).id
-    headers = {} if if_version is None else {"If-Match": f'"{if_version}"'}
-    if if_version == 0:
-        headers = {"If-None-Match": "*"}
-    found = _ask(url, "PUT", f"/{_part(schedule_id)}", json=document, headers=headers)
-    output.show_json(found) if as_json else _show(found)
+    with Client(url) as client:
+        found = client.put_schedule(schedule_id, document, expected=if_version)
+    output.show_json(told(found)) if as_json else _show(found)
 
 
 @schedule.command(short_help="Start nothing more, until it is resumed.")
@@ -99,7 +91,8 @@ def put(file: Path, url: str, if_version: int | None, as_json: bool) -> None:
 @url_option
 def pause(schedule_id: str, url: str) -> None:
     """Start nothing more of the schedule ID, until it is resumed."""
-    _show(_ask(url, "POST", f"/{_part(schedule_id)}:pause", json={}))
+    with Client(url) as client:
+        _show(client.pause_schedule(schedule_id))
 
 
 @schedule.command(short_help="Go on from now.")
@@ -107,7 +100,8 @@ def pause(schedule_id: str, url: str) -> None:
 @url_option
 def resume(schedule_id: str, url: str) -> None:
     """Go on with the times of the schedule ID from now on."""
-    _show(_ask(url, "POST", f"/{_part(schedule_id)}:resume", json={}))
+    with Client(url) as client:
+        _show(client.resume_schedule(schedule_id))
 
 
 @schedule.command(short_help="Start it now.")
@@ -115,7 +109,8 @@ def resume(schedule_id: str, url: str) -> None:
 @url_option
 def trigger(schedule_id: str, url: str) -> None:
     """Start the flow of the schedule ID now, and print the id of the execution."""
-    output.show_text(_ask(url, "POST", f"/{_part(schedule_id)}:trigger", json={})["execution_id"])
+    with Client(url) as client:
+        output.show_text(client.trigger_schedule(schedule_id).execution_id)
 
 
 @schedule.command(short_help="Check a schedule and show its next times.")
@@ -145,41 +140,14 @@ def _read(file: Path) -> Any:
     return read_json(sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes())
 
 
-def _part(schedule_id: str) -> str:
-    """The id as a part of an address, whatever it is."""
-    return quote(schedule_id, safe="", errors="replace")
-
-
-def _ask(url: str, method: str, path: str, **more: Any) -> dict[str, Any]:
-    """The answer of the service; what it refuses is shown, and ends the command."""
-    try:
-        answer = httpx.request(method, f"{url.rstrip('/')}/v1/schedules{path}", timeout=PATIENCE, **more)
-        body: dict[str, Any] = orjson.loads(answer.content)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        output.show_error(f"the service at {url} does not answer: {error}")
-        raise click.exceptions.Exit(ExitCode.UNAVAILABLE) from error
-    except orjson.JSONDecodeError as error:
-        output.show_error(f"what answers at {url} is not the service")
-        raise click.exceptions.Exit(ExitCode.UNAVAILABLE) from error
-    if answer.is_success:
-        return body
-    problems = [_problem(each) for each in body.get("errors", ())]
-    output.show_error(str(body.get("detail", answer.reason_phrase)), problems)
-    raise click.exceptions.Exit(ExitCode.UNAVAILABLE if answer.status_code >= 500 else ExitCode.INVALID)
-
-
-def _problem(error: Mapping[str, Any]) -> Problem:
-    where, hint = str(error.get("pointer", "#")), error.get("hint")
-    return Problem(where, str(error.get("code", "")), str(error.get("detail", "")), hint)
-
-
-def _show(found: Mapping[str, Any]) -> None:
+def _show(found: Schedule) -> None:
     facts: list[tuple[str, output.Cell]] = list(zip(_SHOWN, _row(found), strict=True))
-    facts += [("then", each) for each in found["next_times"]]
+    facts += [("then", format_time(each)) for each in found.next_times]
     output.show_facts(facts)
 
 
-def _row(found: Mapping[str, Any]) -> list[str]:
-    paused = "yes" if found["paused"] else "no"
-    flow = "-" if found["schedule"] is None else found["schedule"]["flow_id"]
-    return [found["id"], str(found["version"]), paused, found["next_time"] or "-", flow]
+def _row(found: Schedule) -> list[str]:
+    paused = "yes" if found.paused else "no"
+    flow = "-" if found.schedule is None else found.schedule["flow_id"]
+    next_time = "-" if found.next_time is None else format_time(found.next_time)
+    return [found.id, str(found.version), paused, next_time, flow]

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from flow_manager import bootstrap
 from flow_manager.cli.options import settings_from
-from flow_manager.client import Client
+from flow_manager.client import Client, ExecutionLine
 from flow_manager.core.events import Event
 from flow_manager.core.states import ExecutionStatus, Wake
 from flow_manager.core.view import View
@@ -61,10 +61,7 @@ class RemoteSource:
     def executions(
         self, *, limit: int = DEFAULT_LISTED, status: ExecutionStatus | None = None
     ) -> Sequence[Summary]:
-        return [
-            Summary(each.execution_id, each.flow_id, each.status, each.start_time, each.end_time)
-            for each in self._client.list(limit=limit, status=status)
-        ]
+        return [_summary(each) for each in self._client.list(limit=limit, status=status)]
 
     def violations(self) -> Sequence[Violation]:
         return [
@@ -73,6 +70,11 @@ class RemoteSource:
 
     def close(self) -> None:
         self._client.close()
+
+
+def _summary(line: ExecutionLine) -> Summary:
+    members = (line.execution_id, line.flow_id, line.status, line.start_time, line.end_time)
+    return Summary(*members, line.labels, line.error, line.reason)
 
 
 def url_option(command: _Command) -> _Command:
@@ -104,11 +106,7 @@ class RemoteSearch:
 
     def page(self, _wanted: Filter, cursor: str | None = None, limit: int = DEFAULT_LISTED) -> Page:
         found = self._client.find(limit=limit, cursor=cursor, labels=self._labels, **self._parts)
-        lines = [
-            Summary(each.execution_id, each.flow_id, each.status, each.start_time, each.end_time)
-            for each in found.executions
-        ]
-        return Page(lines, found.cursor)
+        return Page([_summary(each) for each in found.executions], found.cursor)
 
     def counts(self) -> Mapping[ExecutionStatus, int]:
         return self._client.counts()

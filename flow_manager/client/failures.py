@@ -11,19 +11,27 @@ import msgspec
 from flow_manager.core.answers import InputProblem, ProblemDetails
 from flow_manager.errors import (
     ApprovalOver,
+    ConcurrencyFull,
+    CursorInvalid,
     ExecutionOver,
+    ExpectationMissing,
+    FlowChanged,
     FlowManagerError,
     InvalidFlow,
     InvalidInput,
     InvalidRequest,
+    InvalidSchedule,
     MalformedJson,
     NotAsked,
     OutcomeUnknown,
     Overloaded,
     Problem,
     ProblemError,
+    RateLimited,
+    ScheduleConflict,
     ShuttingDown,
     SignalUnknown,
+    StartedBefore,
     StateForbids,
     StoreError,
     StoreFull,
@@ -38,6 +46,8 @@ ERRORS: Final[Mapping[str, type[FlowManagerError]]] = {
     "malformed-json": MalformedJson,
     "invalid-request": InvalidRequest,
     "invalid-flow": InvalidFlow,
+    "invalid-schedule": InvalidSchedule,
+    "invalid-cursor": CursorInvalid,
     "too-large": TooLarge,
     "already-terminal": ExecutionOver,
     "state-forbids": StateForbids,
@@ -45,6 +55,12 @@ ERRORS: Final[Mapping[str, type[FlowManagerError]]] = {
     "too-many-signals": TooMuchMail,
     "already-answered": ApprovalOver,
     "not-asked": NotAsked,
+    "idempotency-conflict": StartedBefore,
+    "precondition-required": ExpectationMissing,
+    "precondition-failed": FlowChanged,
+    "version-mismatch": ScheduleConflict,
+    "rate-limited": RateLimited,
+    "concurrency-full": ConcurrencyFull,
     "overloaded": Overloaded,
     "stopping": ShuttingDown,
     "no-space": StoreFull,
@@ -71,8 +87,11 @@ def failure_of(response: httpx.Response, unknown: type[FlowManagerError] | None)
 def _made(kind: type[FlowManagerError], problem: ProblemError, response: httpx.Response) -> FlowManagerError:
     if issubclass(kind, InvalidInput):
         return kind(problem.detail, problem.problems)
-    if issubclass(kind, Overloaded):
+    if issubclass(kind, Overloaded | RateLimited):
         return kind(problem.detail, retry_after_of(response) or 1)
+    if issubclass(kind, StartedBefore):
+        details = msgspec.json.decode(response.content, type=ProblemDetails)
+        return kind(problem.detail, details.execution_id)
     return kind(problem.detail)
 
 

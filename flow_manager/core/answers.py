@@ -48,15 +48,23 @@ class InputProblem(msgspec.Struct, frozen=True, kw_only=True):
     offset: int | None = None
 
 
-class ProblemDetails(msgspec.Struct, frozen=True, kw_only=True):
-    """A problem as RFC 9457 describes it: every answer of 4xx and 5xx."""
+class PartProblem(msgspec.Struct, frozen=True, kw_only=True):
+    """A problem of a part of a request. `execution_id` and `execution`, its path, are told of a key that was
+    used before."""
 
     type: str
     title: str
     status: int
     detail: str
-    instance: str = ""
     errors: Sequence[InputProblem] = ()
+    execution_id: str = ""
+    execution: str = ""
+
+
+class ProblemDetails(PartProblem, frozen=True, kw_only=True):
+    """A problem as RFC 9457 describes it: every answer of 4xx and 5xx."""
+
+    instance: str = ""
     errors_truncated: bool = False
 
 
@@ -108,13 +116,12 @@ class OpenQuestion(msgspec.Struct, frozen=True, kw_only=True):
         return self.url.rpartition("/")[2]
 
 
-class Execution(msgspec.Struct, frozen=True, kw_only=True):
-    """How an execution stands. `questions` are told by `GET /v1/executions/{execution_id}` alone."""
+class ExecutionSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """How an execution stands, without its attempts."""
 
     execution_id: str
     flow_id: str
     status: ExecutionStatus
-    execution_history: Sequence[HistoryEntry]
     start_time: Moment | None
     end_time: Moment | None
     labels: Mapping[str, str] = {}
@@ -123,11 +130,17 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
     error: TaskError | None = None
     output: Any = None
     waiting: Waiting | None = None
-    questions: Sequence[OpenQuestion] = ()
 
     @property
     def is_ended(self) -> bool:
         return self.status in ENDED
+
+
+class Execution(ExecutionSummary, frozen=True, kw_only=True):
+    """How an execution stands. `questions` are told by `GET /v1/executions/{execution_id}` alone."""
+
+    execution_history: Sequence[HistoryEntry]
+    questions: Sequence[OpenQuestion] = ()
 
 
 class ExecutionLine(msgspec.Struct, frozen=True):
@@ -177,6 +190,26 @@ class ChildList(msgspec.Struct, frozen=True):
     """The executions that an execution has started, in the order of their start."""
 
     children: Sequence[Child]
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """An execution with which something could not be done, and why."""
+
+    execution_id: str
+    detail: str
+
+
+class ActedOn(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of doing the same with many executions; a dry run only counts them. With a `cursor` there
+    are more of them."""
+
+    action: Literal["cancel", "pause", "resume", "retry"]
+    dry_run: bool
+    matched: int
+    accepted: int = 0
+    refused: int = 0
+    refusals: Sequence[Refused] = ()
+    cursor: str | None = None
 
 
 class Accepted(msgspec.Struct, frozen=True):

@@ -52,6 +52,8 @@ MOST_LOSSES: Final = 3
 process of its own: what dies with that process is guilty, what dies with the service is not."""
 MOST_DEATHS: Final = 50
 """A task run that lost its worker this often is quarantined, whoever is to blame."""
+FEW_EVENTS: Final = 4
+"""Events of a step from which on it is asked whether there is still time: most steps have fewer."""
 MOST_EVENTS_PER_STEP: Final = 200
 """Events of tasks without a body that may follow each other before others get their turn."""
 
@@ -74,8 +76,9 @@ def next_action(
         plan.add(decision)
         if not isinstance(decision.action, DecideAgain):
             return decision.action
-        is_long = len(plan.events) >= MOST_EVENTS_PER_STEP or not has_time()
-        if is_long and plan.events and not view.is_ended:
+        number = len(plan.events)
+        is_long = number >= MOST_EVENTS_PER_STEP or (number >= FEW_EVENTS and not has_time())
+        if is_long and not view.is_ended:
             return Park(Wake(WakeReason.DUE, given.now))
 
 

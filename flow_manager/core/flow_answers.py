@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
 
-from flow_manager.core.answers import HistoryEntry, InputProblem, Moment
+from flow_manager.core.answers import HistoryEntry, InputProblem, Moment, PartProblem
 from flow_manager.core.events import Event
 from flow_manager.core.results import TaskError
 from flow_manager.core.states import ExecutionStatus, WakeReason
@@ -31,15 +31,56 @@ class Route(msgspec.Struct, frozen=True):
 
 
 class FlowVersion(msgspec.Struct, frozen=True, kw_only=True):
-    """A version of a published flow. The client fills in `tag`, which stands in a header."""
+    """A version of a published flow. `digest` is the SHA-256 of its document, `by` who published it."""
 
     id: str
     version: int
-    name: str = ""
-    digest: str = ""
-    published_at: Moment | None = None
-    by: str = ""
-    tag: str = ""
+    name: str
+    digest: str
+    published_at: Moment
+    by: str
+
+
+class VersionWithFlow(FlowVersion, frozen=True, kw_only=True):
+    """A version of a published flow, with its document."""
+
+    flow: Mapping[str, Any]
+
+
+class FlowList(msgspec.Struct, frozen=True):
+    """The newest version of each published flow, by id."""
+
+    flows: Sequence[FlowVersion]
+
+
+class VersionList(msgspec.Struct, frozen=True):
+    """The versions of a flow, the newest first."""
+
+    versions: Sequence[FlowVersion]
+
+
+class DeletedFlow(msgspec.Struct, frozen=True):
+    """A flow that cannot be started any more."""
+
+    id: str
+    deleted: bool
+
+
+class StartedItem(msgspec.Struct, frozen=True, kw_only=True):
+    """One of several: its execution, and whether this request has started it; or why it was not started."""
+
+    index: int
+    execution_id: str | None = None
+    is_new: bool = False
+    problem: PartProblem | None = None
+
+
+class StartedAll(msgspec.Struct, frozen=True):
+    """What became of several starts, in the order in which they were sent."""
+
+    accepted: int
+    refused: int
+    items: Sequence[StartedItem]
 
 
 class Validity(msgspec.Struct, frozen=True, kw_only=True):

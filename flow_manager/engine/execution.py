@@ -34,6 +34,7 @@ from flow_manager.core.view import View
 from flow_manager.core.webhooks import Webhooks
 from flow_manager.engine.recording import order_of, step_of, view_of, with_deliveries
 from flow_manager.engine.secrets import Secrets
+from flow_manager.engine.turns import turn_of
 from flow_manager.errors import MailUnread, StoreFull
 from flow_manager.ports.clock import Clock
 from flow_manager.ports.store import Claim, Store
@@ -48,17 +49,8 @@ CANCELLED_FROM_INSIDE: Final = AttemptResult(
     "the task body cancelled the task it runs in",
     error=TaskError("task.failed", "the task body cancelled the task it runs in"),
 )
-LONGEST_TURN: Final = 0.1
-"""Seconds of deciding after which the other executions on the loop have their turn."""
 FULL_STORE_PATIENCE: Final = 1.0
 """Seconds between two tries to record a step in a full store."""
-
-
-def turn_of(clock: Clock) -> Callable[[], bool]:
-    """Whether deciding that begins now may still go on."""
-    monotonic = clock.monotonic
-    until = monotonic() + LONGEST_TURN
-    return lambda: monotonic() < until
 
 
 class Surroundings(Protocol):
@@ -72,6 +64,9 @@ class Surroundings(Protocol):
 
     @property
     def may_start_attempts(self) -> bool: ...
+
+    attempted: Callable[[str, str, float], None]
+    """Told of each body that has run: the task type, the outcome, and the seconds that it took."""
 
     def recorded(self, view: View, events: Sequence[Event], wake: Wake | None) -> None: ...
 
@@ -239,8 +234,11 @@ class ClaimedExecution:
             result = result.checked(task.output_schema)
         if task.input is not None and task.input.secrets_used:
             result = self._around.secrets.hidden_in(result)
+        now = self._around.clock.now()
+        took = (now - view.attempts[-1].started_at).total_seconds()
+        self._around.attempted(task.type, result.outcome, took)
         return AttemptEnded(
-            self._around.clock.now(),
+            now,
             task.name,
             view.run,
             view.attempt,
@@ -286,7 +284,8 @@ class ClaimedExecution:
     async def _commit(self, plan: Plan, action: Action, now: datetime) -> None:
         """Make a step durable."""
         step = step_of(self.claim, self.view, plan, action, now, self._newest_mail)
-        step = with_deliveries(step, self.flow, self.view, self._around.webhooks)
+        if step.wake is None or step.wake.reason is not WakeReason.CLAIM:
+            step = with_deliveries(step, self.flow, self.view, self._around.webhooks)
         told = await self._patiently(self._around.store.commit, step)
         self._noted = []
         if step.taken:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -26,13 +26,14 @@ from flow_manager.engine.dispatcher import Dispatcher
 from flow_manager.engine.doctor import Doctor
 from flow_manager.engine.drain import Drain
 from flow_manager.engine.driving import Driver
-from flow_manager.engine.execution import ClaimedExecution, turn_of
+from flow_manager.engine.execution import ClaimedExecution
 from flow_manager.engine.flows import StoredFlows
 from flow_manager.engine.poller import Poller
 from flow_manager.engine.recording import new_execution_of, view_of, wake_of
 from flow_manager.engine.rescuer import Rescuer
 from flow_manager.engine.secrets import Secrets
 from flow_manager.engine.terms import PLAIN, Asked
+from flow_manager.engine.turns import turn_of
 from flow_manager.engine.waiters import Waiter, Waiters
 from flow_manager.errors import (
     FlowManagerError,
@@ -75,6 +76,8 @@ class FlowOrchestrator:
         )
         self.rescuer = Rescuer(store, clock, self._running)
         self.doctor = Doctor(store, clock)
+        self.attempted: Callable[[str, str, float], None] = lambda *_: None
+        """Told of each body that has run: the task type, the outcome, and the seconds that it took."""
         self.webhooks = Webhooks()
         self.dispatcher: Dispatcher | None = None
         """Sends what executions have to tell; without one it waits in the outbox."""

@@ -193,7 +193,7 @@ def line_of(event: Event) -> Line:
 
 def level_of(event: Event) -> int:
     """The level of an event, as `logging` counts them."""
-    return _LEVELS.get(type(event)) or _level(event)
+    return LEVELS.get(type(event)) or _level(event)
 
 
 def _level(event: Event) -> int:
@@ -203,7 +203,7 @@ def _level(event: Event) -> int:
     return logging.WARNING if isinstance(event, ExecutionEnded) and event.error else logging.INFO
 
 
-_LEVELS: Final[dict[type, int]] = {
+LEVELS: Final[dict[type, int]] = {
     ExecutionStarted: logging.INFO,
     AttemptStarted: logging.INFO,
     TaskSkipped: logging.INFO,

@@ -17,7 +17,7 @@ import orjson
 from flow_manager.core.attempts import format_time
 from flow_manager.core.events import Event, ExecutionQuarantined
 from flow_manager.core.view import View
-from flow_manager.observers.lines import level_of, line_of
+from flow_manager.observers.lines import LEVELS, level_of, line_of
 
 
 class LogObserver:
@@ -31,7 +31,7 @@ class LogObserver:
         if least > logging.WARNING and not isinstance(events[-1], ExecutionQuarantined):
             return  # a quarantine is the one thing that is worse, and always the last of its step
         for event in events:
-            level = level_of(event)
+            level = LEVELS.get(type(event)) or level_of(event)
             if level >= least:
                 self._write(view, event, level)
 

@@ -8,7 +8,7 @@ that several engines in one process do not mix.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, TypeVar
 
 from prometheus_client import CollectorRegistry
@@ -35,7 +35,6 @@ from flow_manager.core.states import ExecutionStatus
 from flow_manager.core.view import View
 from flow_manager.errors import FlowManagerError
 from flow_manager.ports.figures import LONG_SECONDS, Distribution, EngineFigures
-from flow_manager.ports.worker import AttemptOrder, AttemptResult, Worker
 
 Labels = TypeVar("Labels", bound=tuple[str, ...])
 
@@ -133,7 +132,7 @@ class Metrics(Collector):
         yield attempts
         durations = HistogramMetricFamily(
             PREFIX + "attempt_duration_seconds",
-            "Time from asking for a body to its result, the wait for a thread or process included.",
+            "Time from the start of an attempt to its result, the wait for a thread or process included.",
             labels=["task_type"],
         )
         for task_type, together in by_type.items():
@@ -224,22 +223,3 @@ def _add(family: HistogramMetricFamily, labels: Sequence[str], distribution: Dis
 def _add_all(family: CounterMetricFamily, counts: Mapping[Labels, int]) -> None:
     for labels, count in sorted(counts.items()):
         family.add_metric(labels, count)
-
-
-class MeasuredWorker:
-    """Implements `ports.worker.Worker`: another one, and a look at the clock before and after."""
-
-    def __init__(self, worker: Worker, metrics: Metrics) -> None:
-        self._worker = worker
-        self._run = worker.run
-        self._attempted = metrics.attempted
-        self.task_types: Container[str] = worker.task_types
-
-    async def run(self, order: AttemptOrder) -> AttemptResult:
-        began = time.perf_counter()
-        result = await self._run(order)
-        self._attempted(order.task_type, result.outcome, time.perf_counter() - began)
-        return result
-
-    async def stop(self) -> None:
-        await self._worker.stop()

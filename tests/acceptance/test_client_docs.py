@@ -13,11 +13,12 @@ from flow_manager.client.connection import LONGEST_PAUSE, MOST_RETRY_AFTER
 from tests.acceptance.test_docs import Page, rows_of
 
 PAGE: Final = Page("client.md")
-NOT_SERVED_YET: Final = {"start", "publish"}
 
+PARTS: Final = (*Client.__bases__, Client)
 METHODS: Final = {
     name: method
-    for name, method in vars(Client).items()
+    for part in PARTS
+    for name, method in vars(part).items()
     if inspect.isfunction(method) and not name.startswith("_") and name != "close"
 }
 
@@ -30,7 +31,8 @@ def written(name: str, method: Any) -> str:
             parts.append(f"**{parameter.name}")
         elif parameter.kind is parameter.KEYWORD_ONLY or parameter.name == "timeout":
             told = parameter.default if isinstance(parameter.default, int | float) else ""
-            parts.append(f"{parameter.name}={told:g}" if told != "" else f"{parameter.name}=")
+            default = told if isinstance(told, bool | str) else f"{told:g}"
+            parts.append(f"{parameter.name}={default}")
         else:
             parts.append(parameter.name)
     return f"{name}({', '.join(parts)})"
@@ -45,7 +47,17 @@ def test_every_call_is_one_that_the_service_has() -> None:
     calls = {row[0].partition("(")[0]: row[1] for row in rows_of(PAGE.sections["Methods"])}
 
     unknown = {name for name, call in calls.items() if call not in served}
-    assert unknown == {*NOT_SERVED_YET, "wait"}
+    assert unknown == {"wait"}
+
+
+def test_every_call_that_the_service_has_is_made_by_a_method() -> None:
+    made = {row[1] for row in rows_of(PAGE.sections["Methods"])}
+    served = {each.name: f"{each.method} {each.path}" for each in OPERATIONS}
+
+    assert {name for name, call in served.items() if f"`{call}`" not in made and call not in made} == {
+        *("validate", "ready", "index", "schema", "metrics", "openapi", "docs"),  # for others than programs
+        *("events", "changes", "version"),
+    }
 
 
 def test_every_result_can_be_imported_from_the_package() -> None:
@@ -53,7 +65,7 @@ def test_every_result_can_be_imported_from_the_package() -> None:
         name for row in rows_of(PAGE.sections["Methods"]) for name in re.findall(r"`?([A-Z]\w+)`?", row[2])
     }
 
-    assert results - {"InvalidFlow"} <= set(package.__all__)
+    assert results - {"InvalidFlow", "InvalidSchedule"} <= set(package.__all__)
     assert all(hasattr(package, name) for name in package.__all__)
 
 

@@ -113,11 +113,11 @@ class Reader:
 
     def _type(self, commands: str) -> None:
         commands = "".join(line for line in commands.splitlines(True) if line.strip() not in NOT_TYPED)
+        commands = commands.replace("8099", str(self._elsewhere))
         if commands.strip().endswith(SERVERS):
             self._serve(commands)
             return
         commands = commands.replace("localhost:5000", f"localhost:{self._port}")
-        commands = commands.replace("8099", str(self._elsewhere))
         commands = commands.replace("EXECUTION_ID", self._last_id).replace("TOKEN", self._last_token)
         self._code, self.shown = on_a_terminal(commands, self.folder, self._environment)
         self._last_id = [self._last_id, *UUID.findall(self.shown)][-1]

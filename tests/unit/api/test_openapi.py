@@ -16,9 +16,11 @@ from flask.testing import FlaskClient
 
 from flow_manager.api.app import create_app
 from flow_manager.api.control import Cancellation
+from flow_manager.api.keys import is_key
 from flow_manager.api.openapi import openapi
 from flow_manager.api.operation import Answer, Body, Operation
 from flow_manager.api.operations import OPERATIONS
+from flow_manager.api.operations_flows import IDEMPOTENCY_KEY
 from flow_manager.api.schema_words import members_of, words_of
 from flow_manager.core.answers import Accepted
 from flow_manager.settings import Settings
@@ -222,3 +224,20 @@ def test_members_are_told_with_whether_they_are_always_there() -> None:
 
     told = [(each.name, each.is_required, each.description) for each in members_of(schema)]
     assert told == [("a", True, "A."), ("b", False, "")]
+
+
+def test_what_has_no_body_has_no_content() -> None:
+    documented = openapi()["paths"]["/v1/schedules/{schedule_id}"]["delete"]["responses"]
+
+    assert "content" not in documented["204"]
+    assert "content" in documented["404"]
+
+
+def test_a_header_takes_the_keys_that_the_service_takes() -> None:
+    schema = dict(IDEMPOTENCY_KEY.schema)
+
+    for text in ("order-7", "a b", "~", "!", "x" * 255):
+        assert is_key(text)
+        assert jsonschema_rs.is_valid(schema, text)
+    for text in ("", " ", "   ", "x" * 256, "a,b", "\u00e4", "a\tb"):
+        assert not jsonschema_rs.is_valid(schema, text)

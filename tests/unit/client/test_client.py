@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -17,17 +18,37 @@ from flow_manager.core.states import ExecutionStatus
 from flow_manager.errors import (
     ApprovalUnknown,
     ExecutionUnknown,
+    FlowUnknown,
     InvalidFlow,
     InvalidRequest,
     Problem,
     ProblemError,
+    ScheduleUnknown,
     ShuttingDown,
+    StartedBefore,
 )
 from flow_manager.ports.backend import ChildSummary, Question, Violation
 from flow_manager.settings import Settings
 from tests.support.fake_backend import COMPLETED, DOCUMENT, EXECUTION, FAILED, FakeBackend, invalid, second
 
 OTHER = EXECUTION[:-1] + "2"
+VERSION = {
+    "id": "flow123",
+    "version": 2,
+    "name": "Data",
+    "digest": "ab",
+    "published_at": "2026-01-14T10:30:00.000000Z",
+    "by": "",
+}
+SCHEDULE = {
+    "id": "nightly",
+    "version": 3,
+    "paused": False,
+    "changed_time": "2026-01-14T10:30:00.000000Z",
+    "next_time": None,
+    "next_times": [],
+    "schedule": None,
+}
 
 
 @pytest.fixture
@@ -229,7 +250,7 @@ def test_a_flow_is_published_in_place_of_the_version_that_was_seen() -> None:
 
     def service(request: httpx.Request) -> httpx.Response:
         asked.append(request)
-        return httpx.Response(201, json={"id": "flow123", "version": 2}, headers={"ETag": '"2-ab"'})
+        return httpx.Response(201, json=VERSION, headers={"ETag": '"2-ab"'})
 
     with Client(transport=httpx.MockTransport(service)) as client:
         published = client.publish(DOCUMENT, expected="1-aa")
@@ -239,6 +260,139 @@ def test_a_flow_is_published_in_place_of_the_version_that_was_seen() -> None:
     assert (published.version, published.tag) == (2, "2-ab")
     assert [request.headers.get("If-Match") for request in asked] == ['"1-aa"', "*", None]
     assert {(request.method, request.url.path) for request in asked} == {("PUT", "/v1/flows/flow123")}
+
+
+class Told:
+    """A service that answers everything with one body, and keeps what it was asked."""
+
+    def __init__(self, body: object, status: int = 200, **headers: str) -> None:
+        self._answer = (status, body, headers)
+        self.asked: list[httpx.Request] = []
+        self.client = Client(transport=httpx.MockTransport(self), tries=1)
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request)
+        status, body, headers = self._answer
+        return httpx.Response(status, json=body, headers=headers)
+
+    @property
+    def calls(self) -> list[str]:
+        return [f"{request.method} {request.url.raw_path.decode()}" for request in self.asked]
+
+
+def test_a_start_says_when_it_is_to_begin() -> None:
+    told = Told({"type": "x"}, 202)
+    moment = datetime(2026, 7, 1, 9, tzinfo=UTC)
+
+    with pytest.raises(ProblemError):
+        told.client.start("f", priority="high", start_at=moment)
+
+    assert told.asked[0].read() == b'{"priority":"high","start_at":"2026-07-01T09:00:00+00:00"}'
+
+
+def test_a_published_flow_is_read_started_and_deleted(client: Client) -> None:
+    newest = client.flow("flow123")
+
+    assert (newest.version, newest.flow) == (1, {})
+    assert newest.tag.startswith("1-")
+    assert client.flow("flow123", 1) == newest
+    assert [each.id for each in client.flows()] == ["flow123"]
+    assert [each.version for each in client.versions("flow123")] == [1]
+    assert client.start("flow123", {"n": 1}, wait=1, key="order-7").execution_id == EXECUTION
+    started = client.start_all("flow123", [{"input": {"n": 1}}, {"labels": {"?": "x"}}])
+    assert (started.accepted, started.refused) == (1, 1)
+    assert started.items[0].execution_id == EXECUTION
+    assert started.items[1].problem is not None
+    assert started.items[1].problem.errors[0].code == "bad-name"
+    assert client.delete_flow("flow123", expected=newest.tag).deleted
+    for call in (client.flow, client.versions, client.delete_flow, client.start):
+        with pytest.raises(FlowUnknown):
+            call("other")
+    with pytest.raises(FlowUnknown):
+        client.start_all("other", [{}])
+
+
+def test_each_of_several_starts_has_a_key() -> None:
+    told = Told({"accepted": 0, "refused": 0, "items": []})
+
+    told.client.start_all("f", [{"key": "order-7"}, {}, {"input": {}}], version=3)
+
+    body = json.loads(told.asked[0].read())
+    keys = [item["key"] for item in body["items"]]
+    assert (keys[0], len(set(keys)), body["version"]) == ("order-7", 3, 3)
+
+
+def test_a_key_that_was_used_for_something_else_names_the_execution() -> None:
+    headers = {"Content-Type": "application/problem+json"}
+    body = {"type": "/problems/idempotency-conflict", "title": "t", "status": 422, "detail": "d"}
+    told = Told({**body, "execution_id": EXECUTION}, 422, **headers)
+
+    with pytest.raises(StartedBefore) as caught:
+        told.client.execute(DOCUMENT, key="order-7")
+
+    assert caught.value.execution_id == EXECUTION
+
+
+def test_schedules_are_stored_in_place_of_the_version_that_was_seen() -> None:
+    told = Told(SCHEDULE)
+    client = told.client
+
+    assert client.put_schedule("a/b", {"every": "1h"}).next_time is None
+    client.put_schedule("x", {}, expected=0)
+    client.put_schedule("x", {}, expected=3)
+    client.delete_schedule("x", expected=3)
+    for call in (client.schedule, client.pause_schedule, client.resume_schedule):
+        assert call("x").version == 3
+
+    at = "/v1/schedules/x"
+    assert told.calls[0] == "PUT /v1/schedules/a%2Fb"
+    assert told.calls[3:] == [f"DELETE {at}", f"GET {at}", f"POST {at}:pause", f"POST {at}:resume"]
+    assert told.asked[0].read() == b'{"every":"1h"}'
+    assert [request.headers.get("If-Match") for request in told.asked[:4]] == [None, None, '"3"', '"3"']
+    assert told.asked[1].headers["If-None-Match"] == "*"
+
+
+def test_the_times_of_a_schedule_are_told_and_filled_in() -> None:
+    fire = {"nominal_time": "2026-01-01T00:00:00Z", "time": "2026-01-02T00:00:00Z"}
+    fires = [{**fire, "outcome": "backfilled", "execution_id": EXECUTION}]
+    times = Told({"times": ["2026-01-01T00:00:00Z"]})
+    filled = Told({"started": fires, "already_started": 1, "go_on_since": None, "fires": fires})
+    since, until = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
+
+    assert times.client.schedule_times("x", count=1) == times.client.preview_schedule({}, count=1) == [since]
+    assert times.calls == ["GET /v1/schedules/x/preview?count=1", "POST /v1/schedules:preview?count=1"]
+    done = filled.client.backfill_schedule("x", since, until)
+    assert (done.started[0].nominal_time, done.already_started, done.go_on_since) == (since, 1, None)
+    assert filled.client.schedule_fires("x") == done.started
+    assert filled.calls == ["POST /v1/schedules/x:backfill", "GET /v1/schedules/x/fires?limit=50"]
+    expected = {"since": "2026-01-01T00:00:00+00:00", "until": "2026-01-02T00:00:00+00:00", "limit": 100}
+    assert json.loads(filled.asked[0].read()) == expected
+
+
+def test_a_schedule_is_started_by_hand_and_one_that_is_unknown_is_an_error(client: Client) -> None:
+    told = Told({"execution_id": EXECUTION, "accepted": True}, 202)
+    assert told.client.trigger_schedule("x").execution_id == EXECUTION
+    assert told.calls == ["POST /v1/schedules/x:trigger"]
+    assert list(client.schedules()) == []
+    for call in (client.schedule, client.schedule_times, client.schedule_fires):
+        with pytest.raises(ScheduleUnknown):
+            call("x")
+
+
+def test_the_same_is_done_with_many(client: Client) -> None:
+    counted = client.bulk("cancel", {"flow_id": "flow123", "label": ["team:shop"]})
+    done = client.bulk("cancel", {"flow_id": "flow123"}, dry_run=False, reason="it rains")
+
+    assert (counted.dry_run, counted.matched, counted.accepted) == (True, 1, 0)
+    assert (done.dry_run, done.accepted, done.cursor) == (False, 1, None)
+    with pytest.raises(InvalidRequest):
+        client.bulk("cancel", {})
+
+
+def test_a_capsule_is_a_document(client: Client) -> None:
+    assert isinstance(client.capsule(EXECUTION), dict)
+    with pytest.raises(ExecutionUnknown):
+        client.capsule(OTHER)
 
 
 @pytest.mark.parametrize("content", [b"[]", b"hello", b'{"execution_id": 1}'])

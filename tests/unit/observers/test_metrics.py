@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -25,12 +25,12 @@ from flow_manager.core.results import TaskError
 from flow_manager.core.states import ExecutionStatus
 from flow_manager.core.view import View
 from flow_manager.errors import ShuttingDown
-from flow_manager.observers.metrics import MOST_VALUES, MeasuredWorker, Metrics
+from flow_manager.observers.metrics import MOST_VALUES, Metrics
 from flow_manager.ports.figures import SECONDS, SIZES, Distribution, EngineFigures, StoreFigures
-from flow_manager.ports.worker import AttemptOrder
+from tests.support.documents import document, task
+from tests.support.engine import engine
 from tests.support.executions import NOW
 from tests.support.fakes import FAILURE, FakeWorker
-from tests.support.orders import order
 
 
 def samples(metrics: Metrics) -> dict[str, float]:
@@ -117,26 +117,21 @@ def test_task_types_beyond_a_hundred_count_as_the_others() -> None:
     assert sum(name.startswith("attempts_total") for name in found) == MOST_VALUES + 1
 
 
-def test_a_measured_worker_answers_as_the_worker_in_it() -> None:
+def test_each_body_that_has_run_is_counted(tmp_path: Path) -> None:
     metrics = Metrics()
-    inner = FakeWorker({"charge": [FAILURE]})
-    worker = MeasuredWorker(inner, metrics)
 
-    async def scenario() -> list[Any]:
-        return [await worker.run(each) for each in (order_of("a"), order_of("b"))]
+    async def scenario() -> None:
+        async with engine(tmp_path / "a.db", FakeWorker({"task2": [FAILURE]})) as it:
+            it.orchestrator.attempted = metrics.attempted
+            it.worker.on_run = lambda _: it.clock.advance(2)
+            await it.execute(document(task("a"), task("b")))
 
-    first, second = asyncio.run(scenario())
+    asyncio.run(scenario())
 
-    assert (first, second.outcome) == (FAILURE, "success")
-    assert [each.task_type for each in inner.orders] == ["a", "b"]
-    assert worker.task_types is inner.task_types
     found = samples(metrics)
-    assert found["attempts_total{outcome=failure,task_type=a}"] == 1
-    assert found["attempts_total{outcome=success,task_type=b}"] == 1
-
-
-def order_of(name: str) -> AttemptOrder:
-    return order(name, {})
+    assert found["attempts_total{outcome=success,task_type=a}"] == 1
+    assert found["attempts_total{outcome=failure,task_type=b}"] == 1
+    assert found["attempt_duration_seconds_sum{task_type=a}"] == 2
 
 
 def test_how_the_engine_stands_is_asked_for_when_somebody_looks() -> None:
