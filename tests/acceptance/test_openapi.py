@@ -64,7 +64,7 @@ def run_schemathesis(service: Service, folder: Path, seconds: float, *options: s
 
 @pytest.mark.timeout(240)
 def test_the_service_does_what_the_document_says(service: Service, tmp_path: Path) -> None:
-    run_schemathesis(service, tmp_path, 220, "--max-examples", "10", "--seed", "1")
+    run_schemathesis(service, tmp_path, 220, "--max-examples", "5", "--seed", "1")
 
 
 @pytest.mark.torture
