@@ -9,9 +9,8 @@ from typing import Any, Final
 import click
 
 from flow_manager.cli import output
-from flow_manager.cli.service import told
+from flow_manager.cli.service import told, url_option
 from flow_manager.client import Client, Schedule
-from flow_manager.client.client import DEFAULT_URL
 from flow_manager.core.attempts import format_time
 from flow_manager.core.schedule_document import read_schedule
 from flow_manager.core.schedules import times_after, zone_of
@@ -22,7 +21,6 @@ from flow_manager.ports.scheduling import DEFAULT_PREVIEWED, MOST_PREVIEWED
 
 _SHOWN: Final = ("schedule", "version", "paused", "next time", "flow")
 
-url_option = click.option("--url", default=DEFAULT_URL, show_default=True, help="Where the service listens.")
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 id_argument = click.argument("schedule_id", metavar="ID")
 file_argument = click.argument(

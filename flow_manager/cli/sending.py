@@ -11,9 +11,8 @@ from typing import Any, Final, NamedTuple, TypeVar
 import click
 
 from flow_manager.cli import output
-from flow_manager.cli.source import VARIABLE
+from flow_manager.cli.service import url_option
 from flow_manager.client import Accepted, Client
-from flow_manager.client.client import DEFAULT_URL
 from flow_manager.core.execution_id import read_execution_id
 from flow_manager.core.values import read_json
 
@@ -22,15 +21,7 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 _OPTIONS: Final = (
     click.option("--by", metavar="TEXT", default="", help="Who says so."),
     click.option("--json", "as_json", is_flag=True, help="Print JSON."),
-    click.option(
-        "--url",
-        metavar="URL",
-        default=DEFAULT_URL,
-        envvar=VARIABLE,
-        show_default=True,
-        show_envvar=True,
-        help="Address of the service.",
-    ),
+    url_option,
 )
 
 

@@ -14,7 +14,8 @@ from flow_manager.client.client import DEFAULT_URL
 from flow_manager.core.attempts import format_time
 from flow_manager.settings import Settings
 
-EXAMPLE: Final = DEFAULT_URL
+VARIABLE: Final = "FLOW_MANAGER_URL"
+"""The environment twin of `--url`."""
 
 
 def default_url() -> str:
@@ -26,8 +27,10 @@ url_option = click.option(
     "--url",
     metavar="URL",
     default=default_url,
-    show_default=f"{EXAMPLE}, or the port of FLOW_MANAGER_PORT",
-    help="Where the service is.",
+    show_default=f"{DEFAULT_URL}, or the port of FLOW_MANAGER_PORT",
+    envvar=VARIABLE,
+    show_envvar=True,
+    help="Address of the service.",
 )
 
 

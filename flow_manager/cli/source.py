@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import click
 from click.core import ParameterSource
 
 from flow_manager import bootstrap
 from flow_manager.cli.options import settings_from
+from flow_manager.cli.service import VARIABLE
 from flow_manager.client import Client, ExecutionLine
 from flow_manager.core.events import Event
 from flow_manager.core.states import ExecutionStatus, Wake
@@ -18,8 +19,6 @@ from flow_manager.core.view import View
 from flow_manager.engine.search import ExecutionSearch
 from flow_manager.ports.backend import TaskType, Violation, with_step_types
 from flow_manager.ports.search import DEFAULT_LISTED, Filter, Page, Search, Summary
-
-VARIABLE: Final = "FLOW_MANAGER_URL"
 
 _Command = TypeVar("_Command", bound=Any)
 

@@ -21,6 +21,7 @@ from flow_manager.cli import output
 from flow_manager.cli.executions import event_row, written
 from flow_manager.cli.exits import ExitCode
 from flow_manager.cli.options import setting_options, settings_from
+from flow_manager.cli.source import url_option
 from flow_manager.core.events import Event, ExecutionEnded, decode_event
 from flow_manager.core.execution_id import read_execution_id
 from flow_manager.core.states import ExecutionStatus
@@ -35,7 +36,7 @@ _BEFORE_NEXT_TRY: Final = 1.0
 
 @click.command(short_help="Follow an execution until it has ended.")
 @click.argument("text", metavar="ID")
-@click.option("--url", metavar="URL", help="Ask this service, instead of reading the database file.")
+@url_option
 @click.option("--json", "as_json", is_flag=True, help="Print each event as a line of JSON.")
 @setting_options("database")
 @click.pass_context
