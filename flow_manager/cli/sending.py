@@ -48,7 +48,7 @@ def _controlling(command: Callable[..., None]) -> Callable[..., None]:
     """The id, and what is said beside it; the command is called with both, and its own options."""
 
     @functools.wraps(command)
-    def said(text: str, /, **options: Any) -> None:
+    def said(text: str, **options: Any) -> None:
         given = _Said(*(options.pop(name) for name in _Said._fields))
         command(read_execution_id(text), given, **options)
 
@@ -105,10 +105,10 @@ def retry(execution_id: str, said: _Said) -> None:
 
 
 @click.command(short_help="Go on at another task.")
+@_controlling
 @click.argument("task")
 @click.option("--input", metavar="JSON|@FILE", help="Another input of the execution.")
 @click.option("--result", metavar="JSON|@FILE", help="The data that the task comes to.")
-@_controlling
 def rerun(execution_id: str, said: _Said, task: str, input: str | None, result: str | None) -> None:
     """Have the execution ID go on at TASK."""
     given = None if result is None else {"data": _read_payload(result)}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -10,8 +13,9 @@ import httpx
 import pytest
 
 from tests.support.documents import document, task
-from tests.support.service import Service
+from tests.support.service import ROOT, Service
 
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 NOBODY = "0198c0de-0000-7000-8000-000000000001"
 FLOPS = document(
     task("transform", {"n": "${input.n}"}), task("flop"), output={"n": "${results.task1.data.n}"}
@@ -141,3 +145,33 @@ def test_a_sound_store_has_nothing_to_mend(service: Service) -> None:
     answer = service.client.post("/v1/doctor:repair", json={})
 
     assert answer.json() == {"mended": [], "sound": True, "violations": []}
+
+
+def command(service: Service, *words: str) -> str:
+    """What a command prints."""
+    typed = [sys.executable, "-m", "flow_manager", *words, "--url", str(service.client.base_url)]
+    done = subprocess.run(
+        typed, cwd=service.folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=30
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_an_operator_can_type_all_of_it(service: Service) -> None:
+    one = start(service, document(task("signal", {"name": "go"}), task("flop")))
+
+    command(service, "pause", one, "--reason", "look first", "--by", "ann")
+    until(service, one, "paused")
+    told = command(service, "why", one)
+    command(service, "resume", one)
+    until(service, one, "waiting")
+    command(service, "skip", one, "--data", '{"payload": 1}')
+    until(service, one, "failed")
+    command(service, "retry", one)
+    forked = command(service, "fork", one, "--from-task", "task2").split(" ")[0]
+    until(service, one, "failed")
+    command(service, "rerun", one, "task2", "--result", '{"ok": true}', "--by", "ann")
+
+    assert "ann has paused it: look first." in told
+    assert until(service, one, "completed")["execution_history"][-1]["given_by"] == "ann"
+    assert until(service, forked, "failed")["forked_from"] == one
