@@ -27,6 +27,7 @@ from flow_manager.api.settings import ApiSettings
 from flow_manager.api.simulation import SimulationRoutes
 from flow_manager.api.starts import StartRoutes
 from flow_manager.api.v1 import ResourceRoutes
+from flow_manager.api.waiting import WaitingRoom
 from flow_manager.ports.backend import Backend
 
 
@@ -40,7 +41,8 @@ def create_app(backend: Backend, settings: ApiSettings) -> Flask:
     app.after_request(_name_request)
     app.register_error_handler(Exception, answer_error)
     bodies = Room.for_bodies(settings.handler_threads)
-    FlowRoutes(backend, settings, bodies).add_to(app)
+    waiting = WaitingRoom(settings.max_waiters, settings.wait_limit)
+    FlowRoutes(backend, settings, bodies, waiting).add_to(app)
     reads = Room.for_long_reads(settings.handler_threads)
     ResourceRoutes(backend, reads, settings.max_body).add_to(app)
     SearchRoutes(backend, reads).add_to(app)
@@ -51,7 +53,7 @@ def create_app(backend: Backend, settings: ApiSettings) -> Flask:
     CapsuleRoutes(backend).add_to(app)
     SimulationRoutes(backend, settings).add_to(app)
     PublishingRoutes(backend, settings, bodies).add_to(app)
-    StartRoutes(backend, settings, bodies).add_to(app)
+    StartRoutes(backend, settings, bodies, waiting).add_to(app)
     add_health_routes(app, backend)
     add_metrics_route(app, backend)
     DocumentRoutes().add_to(app)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Final
-
 from flask import Flask, Response, request
 
 from flow_manager.api.answers import answer
@@ -15,6 +12,7 @@ from flow_manager.api.problems import INVALID_FLOW, INVALID_REQUEST, Refusal
 from flow_manager.api.requests import read_body, read_parameters
 from flow_manager.api.room import Room
 from flow_manager.api.settings import ApiSettings
+from flow_manager.api.waiting import WaitingRoom
 from flow_manager.core.definition import Flow
 from flow_manager.core.execution_id import read_execution_id
 from flow_manager.core.report import Report
@@ -23,23 +21,19 @@ from flow_manager.core.view import View
 from flow_manager.ports.backend import Backend
 from flow_manager.ports.starting import StartOptions
 
-NO_WAIT: Final = timedelta(0)
-
 
 class FlowRoutes:
     """The endpoints under `/flow`.
 
-    Requests with a body take a place in `room`; beyond it they are refused with 503. At
-    most `max_waiters` of them wait for a result; beyond that an execution is started and answered with
-    202 as if it had asked for `respond-async`.
+    Requests with a body take a place in `room`; beyond it they are refused with 503. Those beyond the
+    places of `waiting` are answered with 202 as if they had asked for `respond-async`.
     """
 
-    def __init__(self, backend: Backend, settings: ApiSettings, room: Room) -> None:
+    def __init__(self, backend: Backend, settings: ApiSettings, room: Room, waiting: WaitingRoom) -> None:
         self._backend = backend
         self._max_body = settings.max_body
-        self._wait_limit = settings.wait_limit
         self._room = room
-        self._waiters = Room(settings.max_waiters)
+        self._waiting = waiting
 
     def add_to(self, app: Flask) -> None:
         app.add_url_rule("/flow/execute", view_func=self.execute, methods=["POST"])
@@ -59,22 +53,16 @@ class FlowRoutes:
             return self._start(report.flow, asked, preferences)
 
     def _start(self, flow: Flow, asked: ExecutionRequest, preferences: Preferences) -> Response:
-        wait = preferences.patience(self._wait_limit)
-        waits = wait > NO_WAIT and self._waiters.take()
-        is_new = True
-        try:
-            key = idempotency_key()
-            wait_for = wait if waits else NO_WAIT
+        key, is_new = idempotency_key(), True
+        with self._waiting.patience(preferences) as patience:
+            wait = patience.wait
             if key is not None:
                 options = StartOptions(key, fingerprint_of(flow.document, asked.input, asked.labels))
-                start = self._backend.start(flow, asked.input, options, labels=asked.labels, wait=wait_for)
+                start = self._backend.start(flow, asked.input, options, labels=asked.labels, wait=wait)
                 view, is_new = start.view, start.is_new
             else:
-                view = self._backend.execute(flow, asked.input, labels=asked.labels, wait=wait_for)
-        finally:
-            if waits:
-                self._waiters.give_back()
-        answered = _answer_start(view, preferences, waited=waits or wait == NO_WAIT)
+                view = self._backend.execute(flow, asked.input, labels=asked.labels, wait=wait)
+        answered = _answer_start(view, preferences, waited=patience.is_as_wanted)
         return answered if is_new else replayed(answered)
 
     def status(self, text: str) -> Response:

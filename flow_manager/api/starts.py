@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 from flask import Flask, Response, request
@@ -21,6 +21,7 @@ from flow_manager.api.problems import problem_of
 from flow_manager.api.requests import read_body, read_parameters
 from flow_manager.api.room import Room
 from flow_manager.api.settings import ApiSettings
+from flow_manager.api.waiting import WaitingRoom
 from flow_manager.errors import FlowManagerError, InvalidRequest, Problem
 from flow_manager.ports.backend import Backend
 from flow_manager.ports.starting import (
@@ -31,7 +32,6 @@ from flow_manager.ports.starting import (
     StartRequest,
 )
 
-NO_WAIT: Final = timedelta(0)
 PRIORITIES: Final = {"low": -1, "normal": 0, "high": 1}
 MOST_VERSION: Final = 999_999_999
 
@@ -79,14 +79,13 @@ class BatchBody(BaseModel):
 
 
 class StartRoutes:
-    """Requests take a place in `room`; at most `max_waiters` of them wait for a result."""
+    """Requests take a place in `room`, and those that wait for a result one of `waiting`."""
 
-    def __init__(self, backend: Backend, settings: ApiSettings, room: Room) -> None:
+    def __init__(self, backend: Backend, settings: ApiSettings, room: Room, waiting: WaitingRoom) -> None:
         self._backend = backend
         self._max_body = settings.max_body
-        self._wait_limit = settings.wait_limit
         self._room = room
-        self._waiters = Room(settings.max_waiters)
+        self._waiting = waiting
 
     def add_to(self, app: Flask) -> None:
         app.add_url_rule("/v1/flows/<flow_id>/executions", view_func=self.start, methods=["POST"])
@@ -111,16 +110,9 @@ class StartRoutes:
                 version.version,
             )
             preferences = Preferences.parse(request.environ.get("HTTP_PREFER"))
-            wait = preferences.patience(self._wait_limit)
-            waits = wait > NO_WAIT and start_at is None and self._waiters.take()
-            try:
-                start = self._backend.start(
-                    flow, body.input, options, labels=body.labels, wait=wait if waits else NO_WAIT
-                )
-            finally:
-                if waits:
-                    self._waiters.give_back()
-        return _answer_start(start, preferences.applied(waited=waits or wait == NO_WAIT))
+            with self._waiting.patience(preferences, may_wait=start_at is None) as patience:
+                start = self._backend.start(flow, body.input, options, labels=body.labels, wait=patience.wait)
+        return _answer_start(start, preferences.applied(waited=patience.is_as_wanted))
 
     def batch(self, flow_id: str) -> Response:
         """200 with one answer for each item, in their order: also if none was started."""

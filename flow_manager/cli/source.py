@@ -30,10 +30,6 @@ class Source(Protocol):
 
     def history(self, execution_id: str) -> Sequence[Event]: ...
 
-    def executions(
-        self, *, limit: int = DEFAULT_LISTED, status: ExecutionStatus | None = None
-    ) -> Sequence[Summary]: ...
-
     def violations(self) -> Sequence[Violation]: ...
 
     def close(self) -> None: ...
@@ -56,11 +52,6 @@ class RemoteSource:
 
     def history(self, execution_id: str) -> Sequence[Event]:
         return self._client.history(execution_id)
-
-    def executions(
-        self, *, limit: int = DEFAULT_LISTED, status: ExecutionStatus | None = None
-    ) -> Sequence[Summary]:
-        return [_summary(each) for each in self._client.list(limit=limit, status=status)]
 
     def violations(self) -> Sequence[Violation]:
         return [
