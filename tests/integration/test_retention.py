@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import apsw
 import msgspec
 import pytest
 
@@ -19,6 +18,7 @@ from flow_manager.errors import ExecutionUnknown
 from flow_manager.ports.retention import Prune, Pruned, Retention
 from flow_manager.ports.store import NewExecution
 from flow_manager.stores.sqlite import pruning
+from flow_manager.stores.sqlite.commands import Doing
 from flow_manager.stores.sqlite.rows import to_micros
 from flow_manager.stores.sqlite.store import SqliteStore
 from tests.support.documents import document, task
@@ -81,8 +81,8 @@ def ended(
 
 
 async def rows(store: SqliteStore, sql: str, *bindings: Any) -> list[Any]:
-    def write(connection: apsw.Connection, _: object) -> list[Any]:
-        return connection.execute(sql, bindings).fetchall()
+    def write(doing: Doing) -> list[Any]:
+        return doing.connection.execute(sql, bindings).fetchall()
 
     found: list[Any] = await store.work(write)
     return found

@@ -55,16 +55,9 @@ class StartAll:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """A function of the write connection and the statements, for what is done seldom. What it wrote is taken
-    back if it raises a `FlowManagerError`, which is then its answer; it never waits for anything."""
-
-    write: Callable[[apsw.Connection, Mapping[str, str]], Any]
-
-
-@dataclass(frozen=True, slots=True)
 class Doing:
-    """The inside of a transaction, for work that also starts executions or sends them something."""
+    """The inside of a transaction: the write connection and the statements, and the means to start executions
+    and to send them something."""
 
     connection: apsw.Connection
     sql: Mapping[str, str]
@@ -81,22 +74,13 @@ class Doing:
 
 
 @dataclass(frozen=True, slots=True)
-class Do:
-    """Like `Work`, with `Doing` at hand."""
+class Work:
+    """What is done seldom, inside a transaction. What it wrote is taken back if it raises a
+    `FlowManagerError`, which is then its answer; it never waits for anything."""
 
     write: Callable[[Doing], Any]
 
 
 Command = (
-    NewExecution
-    | Step
-    | ClaimDue
-    | SetAside
-    | NewMail
-    | ReadAgain
-    | LookAtChildren
-    | Prune
-    | StartAll
-    | Work
-    | Do
+    NewExecution | Step | ClaimDue | SetAside | NewMail | ReadAgain | LookAtChildren | Prune | StartAll | Work
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import apsw
@@ -23,7 +23,6 @@ from flow_manager.stores.sqlite.claims import Claims
 from flow_manager.stores.sqlite.commands import (
     ClaimDue,
     Command,
-    Do,
     Doing,
     LookAtChildren,
     ReadAgain,
@@ -150,9 +149,7 @@ class SqliteLedger:
                 begun = self._begin_all(command.news)
                 return [begun[new.execution_id] for new in command.news]
             case Work():
-                return self._work(lambda: command.write(self._db, self._sql))
-            case Do():
-                return self._work(lambda: command.write(self._doing))
+                return self._work(command)
             case Prune():
                 return self._prune(command)
             case LookAtChildren():
@@ -171,10 +168,10 @@ class SqliteLedger:
             return refusal
         return None
 
-    def _work(self, write: Callable[[], Any]) -> Any:
+    def _work(self, command: Work) -> Any:
         self._db.execute("SAVEPOINT work")
         try:
-            answer = write()
+            answer = command.write(self._doing)
         except FlowManagerError as refusal:
             self._db.execute("ROLLBACK TO work; RELEASE work")
             return refusal

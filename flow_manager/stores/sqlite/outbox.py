@@ -11,6 +11,7 @@ import apsw
 
 from flow_manager.core.webhooks import Delivery
 from flow_manager.ports.webhooks import Backlog, ClaimedDelivery
+from flow_manager.stores.sqlite.commands import Doing
 from flow_manager.stores.sqlite.connections import ReadConnection
 from flow_manager.stores.sqlite.reader import STATEMENTS
 from flow_manager.stores.sqlite.rows import to_micros
@@ -21,7 +22,7 @@ MOST_FREED: Final = 5_000
 """How many of those that were on their way, and of those that were given up, a start makes due."""
 
 Rows = list[tuple[Any, ...]]
-Write = Callable[[apsw.Connection, Mapping[str, str]], Any]
+Write = Callable[[Doing], Any]
 
 
 class SqliteOutbox:
@@ -40,17 +41,17 @@ class SqliteOutbox:
     def claim(
         self, now: datetime, until: datetime, wanted: Mapping[str, int]
     ) -> Awaitable[Sequence[ClaimedDelivery]]:
-        def write(connection: apsw.Connection, sql: Mapping[str, str]) -> list[ClaimedDelivery]:
+        def write(doing: Doing) -> list[ClaimedDelivery]:
             claimed = []
             for destination, limit in wanted.items():
                 bindings = (destination, to_micros(now), limit)
-                found: Rows = connection.execute(sql["due_deliveries"], bindings).fetchall()
+                found: Rows = doing.rows("due_deliveries", bindings)
                 for key, seq, delivery_id, payload, secret, tries in found:
                     text = payload.decode(errors="replace")
                     delivery = Delivery(delivery_id, destination, seq, text, secret)
                     claimed.append(ClaimedDelivery(key, delivery, tries, until))
             rows = [(to_micros(until), *_place(each)) for each in claimed]
-            connection.executemany(sql["claim_delivery"], rows)
+            doing.connection.executemany(doing.sql["claim_delivery"], rows)
             return claimed
 
         return self._work(write)
@@ -70,8 +71,8 @@ class SqliteOutbox:
         return self._change("park_delivery", *_place(claimed), to_micros(claimed.until))
 
     def _change(self, name: str, *bindings: Any) -> Awaitable[None]:
-        def write(connection: apsw.Connection, sql: Mapping[str, str]) -> None:
-            connection.execute(sql[name], bindings)
+        def write(doing: Doing) -> None:
+            doing.run(name, bindings)
 
         return self._work(write)
 

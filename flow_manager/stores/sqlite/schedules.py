@@ -34,7 +34,7 @@ class Reading(Protocol):
 class Writing(Protocol):
     """The part of the store that is needed here."""
 
-    def do(self, write: Callable[[Doing], Answer]) -> Awaitable[Answer]: ...
+    def work(self, write: Callable[[Doing], Answer]) -> Awaitable[Answer]: ...
 
 
 class SqliteScheduleReader:
@@ -90,7 +90,7 @@ class SqliteSchedules(SqliteScheduleReader):
                 raise ScheduleConflict(_CHANGED)
             doing.run("put_schedule", _row_of(schedule))
 
-        return self._writer.do(write)
+        return self._writer.work(write)
 
     def delete(self, schedule_id: str, seen: int | None) -> Awaitable[None]:
         def write(doing: Doing) -> None:
@@ -101,13 +101,13 @@ class SqliteSchedules(SqliteScheduleReader):
             doing.run("drop_queue", (schedule_id,))
             doing.run("delete_schedule", (schedule_id,))
 
-        return self._writer.do(write)
+        return self._writer.work(write)
 
     def move(self, seen: StoredSchedule, moved: StoredSchedule) -> Awaitable[None]:
-        return self._writer.do(lambda doing: _move(doing, seen, moved))
+        return self._writer.work(lambda doing: _move(doing, seen, moved))
 
     def fire(self, firing: Firing) -> Awaitable[Fired]:
-        return self._writer.do(lambda doing: _fire_now(doing, firing))
+        return self._writer.work(lambda doing: _fire_now(doing, firing))
 
     def start_queued(self, queued: Queued, firing: Firing) -> Awaitable[Fired]:
         def write(doing: Doing) -> Fired:
@@ -121,7 +121,7 @@ class SqliteSchedules(SqliteScheduleReader):
                 raise ScheduleConflict(_CHANGED)
             return Fired(outcome)
 
-        return self._writer.do(write)
+        return self._writer.work(write)
 
     def start_now(
         self,
@@ -141,7 +141,7 @@ class SqliteSchedules(SqliteScheduleReader):
             doing.start([new for _, new in begun])
             return [nominal for nominal, _ in begun]
 
-        return self._writer.do(write)
+        return self._writer.work(write)
 
 
 def _fire_now(doing: Doing, firing: Firing) -> Fired:

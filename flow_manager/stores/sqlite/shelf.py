@@ -11,6 +11,7 @@ import apsw
 
 from flow_manager.errors import ExpectationMissing, FlowChanged, FlowUnknown, StoreDamaged
 from flow_manager.ports.publishing import ANY_VERSION, NewVersion, Publication, Version
+from flow_manager.stores.sqlite.commands import Doing
 from flow_manager.stores.sqlite.rows import from_micros, to_micros, to_text
 
 _NO_VERSION: Final = 1 << 62
@@ -43,13 +44,13 @@ class SqliteShelfReader:
 class SqliteShelf:
     """Implements the writing half of `ports.publishing.Shelf`, as a part of the store."""
 
-    work: Callable[[Callable[[apsw.Connection, Mapping[str, str]], Any]], Awaitable[Any]]
+    work: Callable[[Callable[[Doing], Any]], Awaitable[Any]]
 
     def publish(self, new: NewVersion) -> Awaitable[Publication]:
-        return self.work(lambda connection, sql: _publish(connection, sql, new))
+        return self.work(lambda doing: _publish(doing.connection, doing.sql, new))
 
     def unpublish(self, flow_id: str, at: datetime, expected: str | None = None) -> Awaitable[None]:
-        return self.work(lambda connection, sql: _unpublish(connection, sql, flow_id, at, expected))
+        return self.work(lambda doing: _unpublish(doing.connection, doing.sql, flow_id, at, expected))
 
 
 def _publish(connection: apsw.Connection, sql: Mapping[str, str], new: NewVersion) -> Publication:

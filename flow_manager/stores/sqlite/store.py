@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeVar
-
-import apsw
 
 from flow_manager.core.children import Children
 from flow_manager.core.states import Wake
@@ -24,7 +22,6 @@ from flow_manager.stores.sqlite.claims import PRIORITIES
 from flow_manager.stores.sqlite.commands import (
     ClaimDue,
     Command,
-    Do,
     Doing,
     LookAtChildren,
     ReadAgain,
@@ -128,19 +125,15 @@ class SqliteStore(SqliteReader, SqliteShelf):
         next_at = min((each for each in times if each is not None), default=None)
         return Agenda(due, None if next_at is None else from_micros(next_at))
 
-    def work(self, write: Callable[[apsw.Connection, Mapping[str, str]], Answer]) -> Awaitable[Answer]:
-        """Have a function write in a transaction of the journal; see `ledger.Work`."""
+    def work(self, write: Callable[[Doing], Answer]) -> Awaitable[Answer]:
+        """Have a function write in a transaction of the journal; see `commands.Work`."""
         return self._opened.submit(Work(write), urgent=False)
 
     def mend(self, violation: Violation, now: datetime) -> Awaitable[bool]:
-        def mend(connection: apsw.Connection, sql: Mapping[str, str]) -> bool:
-            return Repair(connection, sql, now).mend(violation.execution_id, violation.code)
+        def mend(doing: Doing) -> bool:
+            return Repair(doing.connection, doing.sql, now).mend(violation.execution_id, violation.code)
 
         return self.work(mend)
-
-    def do(self, write: Callable[[Doing], Answer]) -> Awaitable[Answer]:
-        """The same with the means to start executions and to send them something."""
-        return self._opened.submit(Do(write), urgent=False)
 
     async def stop(self) -> None:
         if self._tidying is not None:
@@ -176,5 +169,5 @@ class SqliteStore(SqliteReader, SqliteShelf):
         return self._journal
 
 
-def _nothing(_connection: apsw.Connection, _sql: Mapping[str, str]) -> None:
+def _nothing(_doing: Doing) -> None:
     """Writes nothing; what follows every transaction follows it."""
