@@ -84,10 +84,11 @@ def next_action(
 
 def checked(flow: Flow, decision: Decision) -> Decision:
     """The same, but that a task without a body whose result does not fit its output_schema has failed."""
-    if not any(type(event) is AttemptEnded for event in decision.events):
-        return decision
-    events = tuple(_checked(flow, event) for event in decision.events)
-    return msgspec.structs.replace(decision, events=events)
+    for event in decision.events:
+        if type(event) is AttemptEnded:
+            events = tuple(_checked(flow, event) for event in decision.events)
+            return msgspec.structs.replace(decision, events=events)
+    return decision
 
 
 def _checked(flow: Flow, event: Event) -> Event:

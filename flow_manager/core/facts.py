@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum, auto
 from typing import Any, Final
+
+import msgspec
 
 from flow_manager.core.attempts import Attempt
 from flow_manager.core.children import ParentLink
@@ -52,8 +53,7 @@ class Phase(IntEnum):
     ENDED = auto()
 
 
-@dataclass(slots=True)
-class Facts:
+class Facts(msgspec.Struct):
     """An execution so far. `last_seq` is the number of the last event folded in (the first is 1)."""
 
     execution_id: str
@@ -62,8 +62,8 @@ class Facts:
     phase: Phase = Phase.NEW
     started_at: datetime | None = None
     ended_at: datetime | None = None
-    input: Mapping[str, Any] = field(default_factory=dict)
-    labels: Mapping[str, str] = field(default_factory=dict)
+    input: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict)
     parent: ParentLink | None = None
     error: TaskError | None = None
     output: Any = None
@@ -72,8 +72,8 @@ class Facts:
     told_at: datetime | None = None
     """The time of the last event."""
 
-    attempts: list[Attempt] = field(default_factory=list)
-    results: dict[str, Attempt] = field(default_factory=dict)
+    attempts: list[Attempt] = msgspec.field(default_factory=list)
+    results: dict[str, Attempt] = msgspec.field(default_factory=dict)
     """The last ended attempt of each task."""
 
     task: str = ""
@@ -104,7 +104,7 @@ class Facts:
     """The run that the current run undoes, if it undoes one,"""
     compensates_attempt: int = 0
     """and the attempt of that run."""
-    compensated: set[tuple[int, int]] = field(default_factory=set)
+    compensated: set[tuple[int, int]] = msgspec.field(default_factory=set)
     """Run and attempt of everything for which a compensation has been started."""
     paused: ExecutionPaused | None = None
     """The pause that holds it, if one does."""

@@ -7,7 +7,6 @@ a crash, a wait and a plain next step all continue from the same fold.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, Self
 
 from flow_manager.core.attempts import format_time
@@ -18,7 +17,6 @@ from flow_manager.core.states import MOVING, STATUS_OF, ExecutionStatus, Wake, W
 __all__ = ["Phase", "View"]
 
 
-@dataclass(slots=True)
 class View(Facts):
     """The facts, folded from events, and what the open execution waits for."""
 
