@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from flask import Flask, Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from flow_manager.api.answers import answer
+from flow_manager.api.bodies import read_model
 from flow_manager.api.execution_request import ExecutionRequest
 from flow_manager.api.problems import INVALID_FLOW, Refusal
 from flow_manager.api.requests import read_body, read_parameters
@@ -19,11 +20,9 @@ from flow_manager.api.room import Room
 from flow_manager.api.settings import ApiSettings
 from flow_manager.core.definition import Flow
 from flow_manager.core.execution_id import read_execution_id
-from flow_manager.core.findings import Findings
-from flow_manager.core.misfits import find_unknown_names
 from flow_manager.core.parser import FlowParser
 from flow_manager.core.simulation.cases import coverage_of, run_cases
-from flow_manager.core.simulation.mocks import add_misfits, parse_simulation
+from flow_manager.core.simulation.mocks import parse_simulation
 from flow_manager.core.simulation.simulate import simulate
 from flow_manager.core.simulation.whatif import Comparison, WhatIf, summary_of
 from flow_manager.errors import InvalidRequest, Problem
@@ -95,7 +94,7 @@ class SimulationRoutes:
         read_parameters()
         with self._room:
             flow, told = _take_flow(read_body(self._max_body))
-            ids = self._chosen(_read_against(told), flow)
+            ids = self._chosen(read_model(Against, told), flow)
             compared = list(self._compare(WhatIf(flow), ids))
             body: dict[str, Any] = {
                 "summary": summary_of(comparison for _, comparison in compared),
@@ -141,17 +140,3 @@ def _parse(document: Mapping[str, Any]) -> Flow:
         detail = "1 problem found" if len(errors) == 1 else f"{len(errors)} problems found"
         raise Refusal(INVALID_FLOW, detail, errors=errors)
     return report.flow
-
-
-def _read_against(told: Mapping[str, Any]) -> Against:
-    errors = Findings()
-    find_unknown_names(told, Against.model_fields, (), errors)
-    against = None
-    try:
-        against = Against.model_validate(told)
-    except ValidationError as error:
-        add_misfits(error, (), errors)
-    if errors or against is None:
-        problems = errors.problems(told)
-        raise InvalidRequest(f"nothing can be compared: {problems[0].detail}", problems)
-    return against

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from flow_manager.api.answers import answer
-from flow_manager.api.bodies import read_as
+from flow_manager.api.bodies import read_model
 from flow_manager.api.execution_request import label_problems
 from flow_manager.api.flows import read_flow_id
 from flow_manager.api.keys import fingerprint_of, idempotency_key, is_key, replayed
@@ -98,7 +98,7 @@ class StartRoutes:
         with self._room:
             read_flow_id(flow_id)
             key = idempotency_key()
-            body = read_as(StartBody, read_body(self._max_body))
+            body = read_model(StartBody, read_body(self._max_body))
             start_at = _start_at(body.start_at)
             _check_labels(body.labels)
             version, flow = self._backend.flows.startable(flow_id, body.version)
@@ -119,7 +119,7 @@ class StartRoutes:
         read_parameters()
         with self._room:
             read_flow_id(flow_id)
-            body = read_as(BatchBody, read_body(self._max_body))
+            body = read_model(BatchBody, read_body(self._max_body))
             version, flow = self._backend.flows.startable(flow_id, body.version)
             asked = [_request(flow_id, item, body.version, version.version) for item in body.items]
             requests = [each for each in asked if isinstance(each, StartRequest)]
@@ -145,7 +145,7 @@ def _request(
 ) -> StartRequest | FlowManagerError:
     """An item with a key asks for the same as a single start with that key."""
     try:
-        body = read_as(Item, item)
+        body = read_model(Item, item)
         _check_labels(body.labels)
     except InvalidRequest as refusal:
         return refusal

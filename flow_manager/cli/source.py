@@ -80,7 +80,7 @@ def url_option(command: _Command) -> _Command:
 
 def open_source(url: str | None, options: Mapping[str, object]) -> Source:
     """The service at this address if there is one, or else the file of the settings."""
-    address = _address(url, "--database", options["database"])
+    address = address_of(url, options)
     if address is not None:
         return RemoteSource(Client(address))
     return bootstrap.open_reader(settings_from(options))
@@ -107,7 +107,7 @@ def open_search(
     url: str | None, options: Mapping[str, object], parts: Mapping[str, str], labels: Sequence[str]
 ) -> Iterator[Search]:
     """The search of the service at this address if there is one, or else of the file of the settings."""
-    address = _address(url, "--database", options["database"])
+    address = address_of(url, options)
     if address is not None:
         with Client(address) as client:
             yield RemoteSearch(client, parts, labels)
@@ -118,7 +118,7 @@ def open_search(
 
 def mend(url: str | None, options: Mapping[str, object]) -> Sequence[Violation]:
     """What could be mended, by the service at this address if there is one, or else in the file."""
-    address = _address(url, "--database", options["database"])
+    address = address_of(url, options)
     if address is None:
         return bootstrap.repair(settings_from(options))
     with Client(address) as client:
@@ -135,6 +135,12 @@ def task_types_of(url: str | None, options: Mapping[str, object]) -> Sequence[Ta
             TaskType(each.name, each.runs, each.description, each.input_schema, each.origin)
             for each in client.tasks()
         ]
+
+
+def address_of(url: str | None, options: Mapping[str, object]) -> str | None:
+    """The address of the service that is asked, or None if the file of the settings is read. Raises
+    `UsageError` if both were asked for."""
+    return _address(url, "--database", options["database"])
 
 
 def _address(url: str | None, option: str, given: object) -> str | None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
-from http import HTTPStatus
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from typing import Any, Final
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import click
+import httpx
 import msgspec
 
 from flow_manager import bootstrap
@@ -21,13 +21,13 @@ from flow_manager.cli import output
 from flow_manager.cli.executions import event_row, written
 from flow_manager.cli.exits import ExitCode
 from flow_manager.cli.options import setting_options, settings_from
-from flow_manager.cli.source import url_option
+from flow_manager.cli.source import address_of, url_option
+from flow_manager.client.failures import failure_of
 from flow_manager.core.events import Event, ExecutionEnded, decode_event
 from flow_manager.core.execution_id import read_execution_id
 from flow_manager.core.states import ExecutionStatus
 from flow_manager.engine.following import Followers
-from flow_manager.errors import ExecutionUnknown, SettingsError
-from flow_manager.ports.store import Reader
+from flow_manager.errors import ExecutionUnknown, ServiceUnreachable, SettingsError
 
 SILENCE: Final = 45.0
 """Seconds without even a heartbeat after which a service is gone."""
@@ -47,11 +47,11 @@ def tail(ctx: click.Context, /, text: str, url: str | None, as_json: bool, **opt
     """
     execution_id = read_execution_id(text)
     status = ExecutionStatus.RUNNING
-    with closing(bootstrap.open_reader(settings_from(options))) as reader:
-        events = _stored(reader, execution_id) if url is None else _served(url, execution_id)
-        for number, event in enumerate(events, start=1):
-            _show(number, event, as_json)
-            status = event.status if isinstance(event, ExecutionEnded) else status
+    address = address_of(url, options)
+    events = _stored(options, execution_id) if address is None else _served(address, execution_id)
+    for number, event in enumerate(events, start=1):
+        _show(number, event, as_json)
+        status = event.status if isinstance(event, ExecutionEnded) else status
     ctx.exit(ExitCode.OK if status is ExecutionStatus.COMPLETED else ExitCode.FAILED)
 
 
@@ -62,9 +62,10 @@ def _show(number: int, event: Event, as_json: bool) -> None:
         output.show_text(output.printable_lines("  ".join(event_row(number, event))))
 
 
-def _stored(reader: Reader, execution_id: str) -> Iterator[Event]:
-    for news in Followers(reader).events(execution_id):
-        yield from news.events
+def _stored(options: Mapping[str, object], execution_id: str) -> Iterator[Event]:
+    with closing(bootstrap.open_reader(settings_from(options))) as reader:
+        for news in Followers(reader).events(execution_id):
+            yield from news.events
 
 
 def _served(url: str, execution_id: str) -> Iterator[Event]:
@@ -76,8 +77,8 @@ def _served(url: str, execution_id: str) -> Iterator[Event]:
     while not isinstance(event, ExecutionEnded):
         if seq:
             time.sleep(_BEFORE_NEXT_TRY)
-        with contextlib.suppress(HTTPException):  # cut off in the middle
-            for body in _bodies(address, seq):
+        with _opened(address, seq) as answer, contextlib.suppress(HTTPException, OSError):  # cut off
+            for body in _bodies(answer):
                 seq = body.pop("seq")
                 event = decode_event(msgspec.json.encode(body))
                 yield event
@@ -85,15 +86,26 @@ def _served(url: str, execution_id: str) -> Iterator[Event]:
             return
 
 
-def _bodies(address: str, after: int) -> Iterator[dict[str, Any]]:
-    """What the service tells until it or the execution ends. Raises `ExecutionUnknown` and `OSError`."""
+def _opened(address: str, after: int) -> HTTPResponse:
+    """Raises `ExecutionUnknown`, `ServiceUnreachable`, and the error of a problem."""
     asked = Request(address, headers={"Accept": "text/event-stream", "Last-Event-ID": str(after)})
     try:
-        with urlopen(asked, timeout=SILENCE) as answer:
-            for line in answer:
-                if line.startswith(b"data: "):
-                    yield msgspec.json.decode(line[6:])
+        answer: HTTPResponse = urlopen(asked, timeout=SILENCE)
     except HTTPError as error:
-        if error.code == HTTPStatus.NOT_FOUND:
-            raise ExecutionUnknown(f"{address} is not there") from error
-        raise
+        refused = httpx.Response(
+            error.code,
+            headers=error.headers.items(),
+            content=error.read(),
+            request=httpx.Request("GET", address),
+        )
+        raise failure_of(refused, ExecutionUnknown) from error
+    except (HTTPException, OSError) as error:
+        raise ServiceUnreachable(f"{address} does not answer: {error}") from error
+    return answer
+
+
+def _bodies(answer: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """What the service tells until it or the execution ends."""
+    for line in answer:
+        if line.startswith(b"data: "):
+            yield msgspec.json.decode(line[6:])

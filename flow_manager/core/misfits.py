@@ -38,15 +38,13 @@ _OF_KIND: Final = {
     "too_long": ("too-many", "at most {max_length} are allowed"),
     "too_short": ("required", "at least {min_length} is needed"),
     "literal_error": ("unknown-value", "this must be {expected}"),
-    "greater_than_equal": ("out-of-range", "this must be at least {ge:g}"),
-    "less_than_equal": ("out-of-range", "this must be at most {le:g}"),
+    "greater_than_equal": ("out-of-range", "this must be at least {ge:.12g}"),
+    "less_than_equal": ("out-of-range", "this must be at most {le:.12g}"),
     "order": ("order", ""),
-    "wrong-type": ("wrong-type", ""),
-    "bad-duration": ("bad-duration", ""),
-    "bad-time": ("bad-time", ""),
-    "out-of-range": ("out-of-range", ""),
+    "extra_forbidden": ("unknown-field", "there is no field of this name here"),
 }
-"""Code and detail of each kind of error of pydantic; without a detail, its message is one."""
+"""Code and detail of each kind of error of pydantic; without a detail, its message is one. A kind with a
+hyphen is of the house: it is its own code."""
 
 _WRITTEN_WITH: Final = "letters, digits, '_', '.' and '-'"
 _LOWER_CASE: Final = "lower case letters, digits, '.', '_' and '-'"
@@ -180,7 +178,7 @@ def _worded(kind: str, message: str, context: Mapping[str, Any]) -> tuple[str, s
     """Code and detail of an error of pydantic."""
     if kind == "string_pattern_mismatch":
         return _OF_PATTERN[context["pattern"]]
-    code, detail = _OF_KIND.get(kind, ("schema", ""))
+    code, detail = _OF_KIND.get(kind, (kind if "-" in kind else "schema", ""))
     return code, detail.format(**context) if detail else message[:_MOST_MESSAGE]
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
+from flow_manager.engine.lookout import Lookout
 from flow_manager.engine.signing import signed_headers
 from flow_manager.errors import FlowManagerError
 from flow_manager.ports.clock import Clock
@@ -63,11 +64,10 @@ class Dispatcher:
         self._secrets = secrets
         self._chance = chance
         self._wall = wall
-        self._nudged = asyncio.Event()
+        self._lookout = Lookout("looking for deliveries", self.look, LONGEST_NAP)
         self._under_way: dict[asyncio.Task[None], ClaimedDelivery] = {}
         self._seen_last = ""
         self._running: asyncio.Task[None] | None = None
-        self._stopping = False
         self.counts: Counter[str] = Counter(dict.fromkeys(("delivered", "failed", "parked"), 0))
         """What became of tries to send."""
 
@@ -78,7 +78,7 @@ class Dispatcher:
 
     def nudge(self) -> None:
         """Something may be due now."""
-        self._nudged.set()
+        self._lookout.nudge()
 
     def start(self) -> None:
         """Begin to look, on the running loop."""
@@ -86,32 +86,21 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Look until stopped."""
-        while not self._stopping:
-            try:
-                has_more = await self.look()
-            except FlowManagerError as error:  # the store says no; the next look may work
-                log.warning("looking for deliveries failed, trying again: %s", error)
-                has_more = False
-            except Exception:  # the edge of the loop: without it nothing would be sent any more
-                log.exception("looking for deliveries failed, trying again")
-                has_more = False
-            if not has_more and not self._stopping:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._nudged.wait(), LONGEST_NAP)
-            self._nudged.clear()
+        await self._lookout.run()
 
-    async def look(self) -> int:
-        """Claim what is due, as far as there are places, and begin to send it; how much that is."""
+    async def look(self) -> float:
+        """Claim what is due, as far as there are places, and begin to send it; the answer is how long to wait
+        before the next look, in seconds."""
         now = self._clock.now()
         wanted = self._wanted(now) if len(self._under_way) < MOST_AT_ONCE else {}
         if not wanted:
-            return 0
+            return LONGEST_NAP
         claimed = await self._outbox.claim(now, now + LEASE, wanted)
         for each in claimed:
             task = asyncio.get_running_loop().create_task(self._deliver(each))
             self._under_way[task] = each
             task.add_done_callback(self._done)
-        return len(claimed)
+        return 0.0 if claimed else LONGEST_NAP
 
     def _wanted(self, now: datetime) -> dict[str, int]:
         """How many deliveries to claim for each destination; those behind the last one that had its turn
@@ -172,8 +161,7 @@ class Dispatcher:
 
     async def stop(self, hurry: asyncio.Event) -> None:
         """Send what is due now, for a moment, unless somebody is in a hurry; then give the rest back."""
-        self._stopping = True
-        self.nudge()
+        self._lookout.stop()
         if self._running is not None:  # what it is just claiming must not be left behind
             await asyncio.wait([self._running], timeout=FLUSH)
         with contextlib.suppress(FlowManagerError):

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from flow_manager.errors import FlowManagerError
+from flow_manager.engine.lookout import Lookout
 from flow_manager.ports.backend import Violation
 from flow_manager.ports.clock import Clock
 from flow_manager.ports.store import Store
@@ -32,14 +32,11 @@ class Doctor:
 
     async def run(self) -> None:
         """Look for ever."""
-        while True:
-            await asyncio.sleep(EVERY)
-            try:
-                await self.look()
-            except FlowManagerError as error:
-                log.warning("looking for violations failed, trying again: %s", error)
-            except Exception:  # the edge of the loop: without it nobody would look any more
-                log.exception("looking for violations failed, trying again")
+        await Lookout("looking for violations", self._round, EVERY).run(first_nap=EVERY)
+
+    async def _round(self) -> float:
+        await self.look()
+        return EVERY
 
     async def look(self) -> Sequence[Violation]:
         """One quick round; the answer is what was mended."""

@@ -3,19 +3,15 @@ only shortens the wait."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
 from collections.abc import Callable
 from typing import Final
 
 from flow_manager.engine.admission import Admission
+from flow_manager.engine.lookout import Lookout
 from flow_manager.errors import FlowManagerError
 from flow_manager.ports.clock import Clock
 from flow_manager.ports.figures import SECONDS, Distribution
 from flow_manager.ports.store import Claimed, Store
-
-log = logging.getLogger(__name__)
 
 MOST_CLAIMED_AT_ONCE: Final = 200
 LONGEST_NAP: Final = 1.0
@@ -33,16 +29,14 @@ class Poller:
         admission: Admission,
         running: Callable[[], int],
         resume: Callable[[Claimed], None],
-        failed: Callable[[Exception], None],
+        failed: Callable[[FlowManagerError], None],
     ) -> None:
         self._store = store
         self._clock = clock
         self._admission = admission
         self._running = running
         self._resume = resume
-        self._failed = failed
-        self._nudged = asyncio.Event()
-        self._stopping = False
+        self._lookout = Lookout("looking for due executions", self.look, LONGEST_NAP, failed)
         self.lateness = Distribution(SECONDS)
         """How long after their due time executions were claimed."""
 
@@ -53,29 +47,15 @@ class Poller:
 
     def nudge(self) -> None:
         """Something may be due now."""
-        self._nudged.set()
+        self._lookout.nudge()
 
     def stop(self) -> None:
         """End the loop; claims that are on their way still arrive."""
-        self._stopping = True
-        self._nudged.set()
+        self._lookout.stop()
 
     async def run(self) -> None:
         """Look until stopped."""
-        while not self._stopping:
-            try:
-                nap = await self.look()
-            except FlowManagerError as error:  # the store says no; the next look may work
-                log.warning("looking for due executions failed, trying again: %s", error)
-                self._failed(error)
-                nap = LONGEST_NAP
-            except Exception:  # the edge of the loop: without it nothing that waits would go on
-                log.exception("looking for due executions failed, trying again")
-                nap = LONGEST_NAP
-            if nap > 0 and not self._stopping:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._nudged.wait(), nap)
-            self._nudged.clear()
+        await self._lookout.run()
 
     async def look(self) -> float:
         """Claim what is due; the answer is how long to wait before the next look, in seconds."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from typing import Final
 
-from flow_manager.errors import FlowManagerError
+from flow_manager.engine.lookout import Lookout
 from flow_manager.ports.clock import Clock
 from flow_manager.ports.retention import Prune, Pruned, Retention
 from flow_manager.ports.store import Store
@@ -36,19 +35,17 @@ class Pruner:
 
     async def run(self) -> None:
         """Look for ever, if anything is bounded."""
-        while self._retention.is_bounded:
-            began, rest = time.monotonic(), REST
-            try:
-                pruned = await self.look()
-                is_done, rest = pruned.is_done, REST_WHEN_OVER if pruned.is_over else REST
-            except FlowManagerError as error:
-                log.warning("pruning ended executions failed, trying again: %s", error)
-                is_done = True
-            except Exception:  # the edge of the loop: without it the store would grow without bound
-                log.exception("pruning ended executions failed, trying again")
-                is_done = True
-            pause = rest * (time.monotonic() - began)
-            await asyncio.sleep(REGULAR if is_done else max(SHORTEST_PAUSE, pause))
+        if self._retention.is_bounded:
+            await Lookout("pruning ended executions", self._step, REGULAR).run()
+
+    async def _step(self) -> float:
+        """A look, and the seconds until the next."""
+        began = time.monotonic()
+        pruned = await self.look()
+        if pruned.is_done:
+            return REGULAR
+        rest = REST_WHEN_OVER if pruned.is_over else REST
+        return max(SHORTEST_PAUSE, rest * (time.monotonic() - began))
 
     async def look(self) -> Pruned:
         """One step."""

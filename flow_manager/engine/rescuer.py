@@ -14,7 +14,8 @@ from collections.abc import Container
 from typing import Final
 
 from flow_manager.core.states import Wake, WakeReason
-from flow_manager.errors import FlowManagerError, StaleClaim
+from flow_manager.engine.lookout import Lookout
+from flow_manager.errors import StaleClaim
 from flow_manager.ports.clock import Clock
 from flow_manager.ports.store import Store
 
@@ -35,26 +36,20 @@ class Rescuer:
         self._clock = clock
         self._driven = driven
         self._suspects: set[tuple[str, int]] = set()
-        self._suspicion = asyncio.Event()
+        self._lookout = Lookout("looking for stray claims", self._round, REGULAR, lambda _: self.suspect())
 
     def suspect(self) -> None:
         """Something may have been left behind: look soon."""
-        self._suspicion.set()
+        self._lookout.nudge()
 
     async def run(self) -> None:
         """Look for ever."""
-        while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._suspicion.wait(), REGULAR)
-            self._suspicion.clear()
-            await asyncio.sleep(SUSPICIOUS)
-            try:
-                await self.look()
-            except FlowManagerError as error:
-                log.warning("looking for stray claims failed, trying again: %s", error)
-                self.suspect()
-            except Exception:  # the edge of the loop: without it a stray execution would stay one
-                log.exception("looking for stray claims failed")
+        await self._lookout.run(first_nap=REGULAR)
+
+    async def _round(self) -> float:
+        await asyncio.sleep(SUSPICIOUS)
+        await self.look()
+        return REGULAR
 
     async def look(self) -> int:
         """Make due what is claimed and was not driven at this look and the one before; how many."""

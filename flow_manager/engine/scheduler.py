@@ -18,9 +18,10 @@ from flow_manager.core.attempts import format_time
 from flow_manager.core.catching_up import Occurrence, next_occurrence
 from flow_manager.core.schedule_document import ScheduleDocument, stored_schedule
 from flow_manager.core.schedules import jitter_of
+from flow_manager.engine.lookout import Lookout
 from flow_manager.engine.scheduled_starts import ScheduledStarts
 from flow_manager.engine.zone_data import zone_data
-from flow_manager.errors import FlowManagerError, InvalidRequest, ScheduleConflict, StoreDamaged, StoreError
+from flow_manager.errors import InvalidRequest, ScheduleConflict, StoreDamaged, StoreError
 from flow_manager.ports.clock import Clock
 from flow_manager.ports.scheduling import Fired, FireOutcome, Firing, Queued, ScheduleStore, StoredSchedule
 from flow_manager.ports.store import NewExecution
@@ -51,28 +52,16 @@ class Scheduler:
         self._starts = starts
         self._is_busy = is_busy
         self._started = started
-        self._nudged = asyncio.Event()
+        self._lookout = Lookout("looking for due schedules", self.look, LONGEST_NAP)
         self._has_new_zones = True
 
     def nudge(self) -> None:
         """A schedule has other times now."""
-        self._nudged.set()
+        self._lookout.nudge()
 
     async def run(self) -> None:
         """Look until cancelled."""
-        while True:
-            try:
-                nap = await self.look()
-            except FlowManagerError as error:  # the store says no; the next look may work
-                log.warning("looking for due schedules failed, trying again: %s", error)
-                nap = LONGEST_NAP
-            except Exception:  # the edge of the loop: without it no schedule would fire any more
-                log.exception("looking for due schedules failed, trying again")
-                nap = LONGEST_NAP
-            if nap > 0:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._nudged.wait(), nap)
-            self._nudged.clear()
+        await self._lookout.run()
 
     async def look(self) -> float:
         """Fire what is due; the answer is how long to wait before the next look, in seconds."""

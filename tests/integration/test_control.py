@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,19 +38,6 @@ FLOPS = document(
     output={"n": "${input.n}", "seen": "${results.task1.data.n}"},
 )
 SLOW = document(task("sleep", {"seconds": 0.3}), task("nothing"))
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(database=tmp_path / "a.db", task_modules=("tests.support.service_tasks",))
-
-
-@pytest.fixture
-def backend(settings: Settings) -> Iterator[NativeBackend]:
-    backend = bootstrap.open_backend(settings)
-    yield backend
-    assert list(backend.violations()) == []
-    backend.close(timedelta(0))
 
 
 def start(backend: NativeBackend, flow: dict[str, Any], input: dict[str, Any] | None = None) -> str:

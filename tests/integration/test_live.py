@@ -195,3 +195,13 @@ def test_tail_follows_until_the_end(service: Service, way: str) -> None:
 
     assert told == service.client.get(f"/v1/executions/{execution_id}/history").json()["events"]
     assert process.returncode == 0
+
+
+def test_tail_says_in_one_line_what_the_service_refuses(service: Service) -> None:
+    unknown = "0198c0de-0000-7000-8000-00000000000f"
+    url = str(service.client.base_url)
+    command = [sys.executable, "-m", "flow_manager", "tail", unknown, "--url", url]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == f"error: no execution has the id '{unknown}'\n"

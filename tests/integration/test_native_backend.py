@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,18 +26,6 @@ def parsed(*tasks: dict[str, Any], **fields: Any) -> Flow:
 
 QUICK = parsed(task("nothing"), task("plain"), labels={"team": "data"})
 HELD = parsed(task("sleep", {"seconds": 0.5}))
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(database=tmp_path / "a.db", task_modules=("tests.support.service_tasks",))
-
-
-@pytest.fixture
-def backend(settings: Settings) -> Iterator[NativeBackend]:
-    backend = bootstrap.open_backend(settings)
-    yield backend
-    backend.close(timedelta(0))
 
 
 def test_an_execution_is_waited_for_and_can_be_looked_up_later(backend: NativeBackend) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,18 +20,6 @@ from tests.support.documents import document, task
 
 ROUNDS = 20
 SHOP = document(task("nothing"), flow_id="shop")
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(database=tmp_path / "a.db", task_modules=("tests.support.service_tasks",))
-
-
-@pytest.fixture
-def backend(settings: Settings) -> Iterator[NativeBackend]:
-    backend = bootstrap.open_backend(settings)
-    yield backend
-    backend.close(timedelta(0))
 
 
 def case(output: Any) -> dict[str, Any]:

@@ -52,12 +52,16 @@ def test_a_signal_is_accepted_with_any_payload(
         ("cancel", [], [("#", "wrong-type")]),
         ("cancel", {"reason": 7}, [("#/reason", "wrong-type")]),
         ("cancel", {"reason": "a\nb"}, [("#/reason", "bad-text")]),
-        ("cancel", {"reason": "x" * 257, "by": "x" * 256}, [("#/reason", "too-long"), ("#/by", "too-long")]),
+        ("cancel", {"reason": "x" * 257, "by": "x" * 256}, [("#/by", "too-long"), ("#/reason", "too-long")]),
         ("cancel", {"reasons": "x"}, [("#/reasons", "unknown-field")]),
         ("signal", {}, [("#/name", "required")]),
         ("signal", {"name": "a b"}, [("#/name", "bad-name")]),
         ("signal", {"name": "go", "by": "x" * 256}, [("#/by", "too-long")]),
-        ("signal", {"nam": "go", "payload": 1}, [("#/name", "required"), ("#/nam", "unknown-field")]),
+        ("signal", {"nam": "go", "payload": 1}, [("#/nam", "unknown-field"), ("#/name", "required")]),
+        ("signal", {"name": "go", "x-note": 1}, [("#/x-note", "unknown-field")]),
+        ("skip", {"outcome": "sucess"}, [("#/outcome", "unknown-value")]),
+        ("rerun", {"from_task": "a", "result": {"dta": 1}}, [("#/result/dta", "unknown-field")]),
+        ("pause", {f"{n:03}": 1 for n in range(200)}, [(f"#/{n:03}", "unknown-field") for n in range(100)]),
     ],
 )
 def test_a_body_that_does_not_fit_is_refused_with_all_that_is_wrong(

@@ -179,9 +179,9 @@ def test_what_is_too_much_to_read_is_left_out(
 @pytest.mark.parametrize(
     ("told", "errors"),
     [
-        ({"limit": 0}, [("#/limit", "schema")]),
-        ({"limit": 1001}, [("#/limit", "schema")]),
-        ({"executions": "all"}, [("#/executions", "schema")]),
+        ({"limit": 0}, [("#/limit", "out-of-range")]),
+        ({"limit": 1001}, [("#/limit", "out-of-range")]),
+        ({"executions": "all"}, [("#/executions", "wrong-type")]),
         ({"flw_id": "x"}, [("#/flw_id", "unknown-field")]),
     ],
 )

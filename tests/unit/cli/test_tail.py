@@ -7,6 +7,8 @@ import pytest
 from flow_manager.cli.exits import ExitCode
 from tests.unit.cli.conftest import COMPLETED, EXECUTION, FAILED, CommandLine
 
+NOBODY = "http://127.0.0.1:9"
+
 
 def test_every_event_is_a_line(flow_manager: CommandLine) -> None:
     result = flow_manager("tail", EXECUTION)
@@ -38,5 +40,21 @@ def test_what_cannot_be_followed_is_an_error(arguments: list[str], flow_manager:
     assert (result.exit_code, result.stdout) == (ExitCode.INVALID, "")
 
 
-def test_a_service_that_is_not_there_is_an_error(flow_manager: CommandLine) -> None:
-    assert flow_manager("tail", EXECUTION, "--url", "http://127.0.0.1:9").exit_code == ExitCode.IO_ERROR
+@pytest.mark.parametrize(
+    ("options", "variable", "code", "said"),
+    [
+        ([], "", ExitCode.OK, ""),
+        ([], NOBODY, ExitCode.UNAVAILABLE, "does not answer"),
+        (["--url", NOBODY], "", ExitCode.UNAVAILABLE, "does not answer"),
+        (["--database", "x.db"], NOBODY, ExitCode.OK, ""),
+        (["--database", "x.db", "--url", NOBODY], "", ExitCode.INVALID, "give either --url or --database"),
+    ],
+)
+def test_an_option_wins_over_the_variable(
+    options: list[str], variable: str, code: ExitCode, said: str, flow_manager: CommandLine
+) -> None:
+    result = flow_manager("tail", EXECUTION, *options, env={"FLOW_MANAGER_URL": variable} if variable else {})
+
+    assert result.exit_code == code
+    assert said in result.stderr
+    assert (result.stdout != "") is (code is ExitCode.OK)

@@ -9,9 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from flow_manager.engine import pruner as pruner_module
 from flow_manager.engine.pruner import Pruner
-from flow_manager.errors import StoreFull
 from flow_manager.ports.retention import UNBOUNDED, Prune, Pruned, Retention
 from tests.support.documents import document, task
 from tests.support.engine import engine
@@ -25,16 +23,13 @@ MORE = Pruned(3, 9, 0, (), b"place", False, False)
 class PrunedStore:
     """Answers with what it was given, in order, and then that it is done."""
 
-    def __init__(self, *answers: Pruned | Exception) -> None:
+    def __init__(self, *answers: Pruned) -> None:
         self.answers = list(answers)
         self.orders: list[Prune] = []
 
     async def prune(self, order: Prune) -> Pruned:
         self.orders.append(order)
-        answer = self.answers.pop(0) if self.answers else DONE
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        return self.answers.pop(0) if self.answers else DONE
 
 
 async def run_for(store: Any, seconds: float, retention: Retention = A_DAY) -> None:
@@ -76,19 +71,6 @@ def test_without_a_bound_nobody_looks() -> None:
     asyncio.run(run_for(store, 0.05, UNBOUNDED))
 
     assert store.orders == []
-
-
-@pytest.mark.parametrize("error", [StoreFull("full"), RuntimeError("odd")])
-def test_a_step_that_fails_is_tried_again_at_the_next_look(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
-) -> None:
-    monkeypatch.setattr(pruner_module, "REGULAR", 0.01)
-    store = PrunedStore(error, MORE)
-
-    asyncio.run(run_for(store, 0.2))
-
-    assert len(store.orders) > 2
-    assert "trying again" in caplog.text
 
 
 def test_a_store_that_cannot_be_made_smaller_is_told_of(caplog: pytest.LogCaptureFixture) -> None:

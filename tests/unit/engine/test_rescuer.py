@@ -4,7 +4,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from flow_manager.core.states import Wake, WakeReason
+from flow_manager.engine import rescuer as rescuing
 from flow_manager.engine.rescuer import Rescuer
 from flow_manager.errors import StaleClaim
 from flow_manager.ports.store import Claim
@@ -68,3 +71,21 @@ def test_a_claim_that_was_renewed_between_two_looks_is_not_the_same_stray() -> N
     store = ClaimingStore("a")
 
     assert asyncio.run(scenario()) == 0
+
+
+def test_a_suspicion_is_looked_into_twice_without_waiting_for_the_regular_look(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario() -> None:
+        it = rescuer(store, set())
+        loop = asyncio.create_task(it.run())
+        it.suspect()
+        while not store.freed:
+            await asyncio.sleep(0.001)
+        loop.cancel()
+
+    monkeypatch.setattr(rescuing, "SUSPICIOUS", 0.001)
+    store = ClaimingStore("a")
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+
+    assert store.freed == [("a", WakeReason.DUE)]
