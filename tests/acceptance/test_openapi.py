@@ -68,8 +68,9 @@ def test_the_service_does_what_the_document_says(service: Service, tmp_path: Pat
 
 
 @pytest.mark.torture
+@pytest.mark.timeout(2700)
 def test_the_service_does_what_the_document_says_at_length(service: Service, tmp_path: Path) -> None:
-    run_schemathesis(service, tmp_path, 3000, "--max-examples", "500")
+    run_schemathesis(service, tmp_path, 2600, "--max-examples", "500")
 
 
 # -- what nobody finds by chance
