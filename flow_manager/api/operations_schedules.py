@@ -8,10 +8,12 @@ from flow_manager.api.bodies import Nothing
 from flow_manager.api.operation import WRITING, Answer, Body, Operation, Parameter
 from flow_manager.api.operations_search import LIMIT
 from flow_manager.api.problems import (
+    CONCURRENCY_FULL,
     CROSS_ORIGIN,
     INVALID_SCHEDULE,
     NOT_FOUND,
     OVERLOADED,
+    RATE_LIMITED,
     VERSION_MISMATCH,
     Kind,
 )
@@ -118,6 +120,8 @@ OPERATIONS: Final = (
         "Start it now.",
         {202: Answer("It was started.", Accepted, ["Location"])},
         INVALID_SCHEDULE,
+        RATE_LIMITED,
+        CONCURRENCY_FULL,
     ),
     Operation(
         method="POST",
@@ -130,7 +134,7 @@ OPERATIONS: Final = (
             {"since": "2026-03-01T00:00:00Z", "until": "2026-03-08T00:00:00Z", "limit": 100},
         ),
         answers={202: Answer("What was started; with `go_on_since` there is more.", Backfilled)},
-        problems=[NOT_FOUND, INVALID_SCHEDULE, *WRITING],
+        problems=[NOT_FOUND, INVALID_SCHEDULE, RATE_LIMITED, CONCURRENCY_FULL, *WRITING],
     ),
     Operation(
         method="GET",

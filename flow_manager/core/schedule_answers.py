@@ -39,6 +39,8 @@ class ScheduleFire(msgspec.Struct, frozen=True):
         "queued",
         "skipped_overlap",
         "skipped_missed",
+        "skipped_full",
+        "skipped_rate",
         "no_flow",
         "bad_input",
         "triggered",

@@ -14,6 +14,7 @@ from flow_manager.core.schedule_document import ScheduleDocument
 from flow_manager.core.states import ExecutionStatus, Wake, WakeReason
 from flow_manager.engine.flows import StoredFlows
 from flow_manager.engine.inputs import accepted_input
+from flow_manager.engine.terms import terms_by_the_clock
 from flow_manager.errors import InvalidRequest, InvalidSchedule, Problem
 from flow_manager.ports.scheduling import ScheduleReader
 from flow_manager.ports.store import NewExecution
@@ -35,14 +36,23 @@ class ScheduledStarts:
     def execution(
         self, document: ScheduleDocument, flow: Flow, nominal: datetime, now: datetime
     ) -> NewExecution:
-        """It is due at once. Raises `InvalidRequest` if the flow does not accept the input."""
+        """It is due at once, under the terms of its flow. Raises `InvalidRequest` if the flow does not accept
+        the input."""
         given = accepted_input(flow, document.input, self._most_input)
         own = {"schedule": document.id, "nominal_time": format_time(nominal)}
         labels = {**flow.labels, **document.labels, **own}
         began = ExecutionStarted(now, flow.id, given, labels)
         wake = Wake(WakeReason.DUE, now)
         return NewExecution(
-            str(uuid7()), flow.id, flow.document, flow.digest, now, [began], wake, ExecutionStatus.RUNNING
+            str(uuid7()),
+            flow.id,
+            flow.document,
+            flow.digest,
+            now,
+            [began],
+            wake,
+            ExecutionStatus.RUNNING,
+            terms=terms_by_the_clock(flow, given),
         )
 
     def check(self, document: ScheduleDocument) -> Flow:
@@ -53,7 +63,7 @@ class ScheduledStarts:
             detail = f"no flow {shown(document.flow_id)} is published{what}"
             raise InvalidSchedule(detail, [Problem("#/flow_id", "unknown-flow", detail)])
         try:
-            accepted_input(flow, document.input, self._most_input)
+            terms_by_the_clock(flow, accepted_input(flow, document.input, self._most_input))
         except InvalidRequest as error:
             raise InvalidSchedule(str(error), error.problems) from error
         return flow

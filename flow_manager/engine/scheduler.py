@@ -21,7 +21,13 @@ from flow_manager.core.schedules import jitter_of
 from flow_manager.engine.lookout import Lookout
 from flow_manager.engine.scheduled_starts import ScheduledStarts
 from flow_manager.engine.zone_data import zone_data
-from flow_manager.errors import InvalidRequest, ScheduleConflict, StoreDamaged, StoreError
+from flow_manager.errors import (
+    InvalidRequest,
+    RateLimited,
+    ScheduleConflict,
+    StoreDamaged,
+    StoreError,
+)
 from flow_manager.ports.clock import Clock
 from flow_manager.ports.scheduling import Fired, FireOutcome, Firing, Queued, ScheduleStore, StoredSchedule
 from flow_manager.ports.store import NewExecution
@@ -53,6 +59,8 @@ class Scheduler:
         self._is_busy = is_busy
         self._started = started
         self._lookout = Lookout("looking for due schedules", self.look, LONGEST_NAP)
+        self._spent: dict[str, datetime] = {}
+        """Flows whose rate is spent, and until when: what is queued of them is not tried before."""
         self._has_new_zones = True
 
     def nudge(self) -> None:
@@ -70,6 +78,7 @@ class Scheduler:
         if self._is_busy():
             return LONGEST_NAP
         now = self._clock.now()
+        self._spent = {flow_id: until for flow_id, until in self._spent.items() if until > now}
         due, queued, next_at = await _elsewhere(lambda: self._agenda(now))
         work = [*(self._fire(each) for each in due), *(self._start_queued(each) for each in queued)]
         has_moved = await asyncio.gather(*work, return_exceptions=True)
@@ -84,7 +93,8 @@ class Scheduler:
 
     def _agenda(self, now: datetime) -> tuple[Sequence[StoredSchedule], Sequence[Queued], datetime | None]:
         due = self._schedules.due(now, MOST_FIRED_AT_ONCE)
-        return due, self._schedules.queued(MOST_FIRED_AT_ONCE), self._schedules.next_at()
+        queued = self._schedules.queued(MOST_FIRED_AT_ONCE, self._spent)
+        return due, queued, self._schedules.next_at()
 
     # -- one schedule
 
@@ -139,7 +149,7 @@ class Scheduler:
         try:
             firing = await _elsewhere(lambda: self._queued_firing(queued))
         except Exception as error:  # the edge of a schedule
-            return await self._set_aside(queued.schedule, error)
+            firing = self._damaged(queued.schedule, queued.nominal, error)
         return await self._carry_out(firing, self._schedules.start_queued(queued, firing))
 
     def _queued_firing(self, queued: Queued) -> Firing:
@@ -166,6 +176,9 @@ class Scheduler:
         except ScheduleConflict as error:
             log.debug("schedule %s: %s", firing.seen.id, error)
             return False
+        except RateLimited as error:
+            self._spent[firing.flow_id] = firing.at + timedelta(seconds=error.retry_after)
+            return False
         if firing.nominal is not None:
             nominal = format_time(firing.nominal)
             started = (
@@ -178,13 +191,16 @@ class Scheduler:
 
     async def _set_aside(self, seen: StoredSchedule, error: Exception) -> bool:
         """A schedule that cannot be gone on with is never due again, until it is stored anew."""
+        firing = self._damaged(seen, seen.next_at or self._clock.now(), error)
+        return await self._carry_out(firing, self._schedules.fire(firing))
+
+    def _damaged(self, seen: StoredSchedule, nominal: datetime, error: Exception) -> Firing:
+        """What becomes of a time of such a schedule. Raises an error that is not the schedule's."""
         if isinstance(error, StoreError) and not isinstance(error, StoreDamaged):
             raise error
         log.error("schedule %s cannot be gone on with, it is set aside: %s", seen.id, error, exc_info=error)
-        now = self._clock.now()
-        nominal = seen.next_at or now
-        firing = Firing(seen, now, max(seen.cursor, nominal), None, "allow", nominal, None, "damaged")
-        return await self._carry_out(firing, self._schedules.fire(firing))
+        cursor = max(seen.cursor, nominal)
+        return Firing(seen, self._clock.now(), cursor, None, "allow", nominal, None, "damaged")
 
     # -- zones
 

@@ -28,6 +28,7 @@ from flow_manager.ports.scheduling import (
     DEFAULT_PREVIEWED,
     MOST_BACKFILLED,
     Backfill,
+    Begun,
     Fire,
     ScheduleReader,
     ScheduleStore,
@@ -177,7 +178,8 @@ class NativeSchedules(ReadingSchedules):
         flow = self._starts.check(document)
         now = self._clock.now()
         new = self._starts.execution(document, flow, now, now)
-        if not self._write(self._store.start_now, schedule_id, "triggered", now, [(now, new)]):
+        begun: Begun = self._write(self._store.start_now, schedule_id, "triggered", now, [(now, new)])
+        if not begun.nominals:
             raise ScheduleConflict("it was triggered twice at the same time; it was started once")
         return new.execution_id
 
@@ -192,9 +194,11 @@ class NativeSchedules(ReadingSchedules):
         chosen, more = times[:limit], times[limit:]
         starts = [(nominal, self._starts.execution(document, flow, nominal, now)) for nominal in chosen]
         ids = {nominal: new.execution_id for nominal, new in starts}
-        begun = self._write(self._store.start_now, schedule_id, "backfilled", now, starts)
-        fires = [Fire(nominal, now, "backfilled", ids[nominal]) for nominal in begun]
-        return Backfill(fires, len(chosen) - len(begun), more[0] if more else None)
+        begun: Begun = self._write(self._store.start_now, schedule_id, "backfilled", now, starts)
+        fires = [Fire(nominal, now, "backfilled", ids[nominal]) for nominal in begun.nominals]
+        end = begun.refused_from
+        looked_at = len(chosen) if end is None else chosen.index(end)
+        return Backfill(fires, looked_at - len(fires), end or (more[0] if more else None))
 
     def _stored(self, schedule_id: str) -> StoredSchedule | None:
         try:

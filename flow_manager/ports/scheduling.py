@@ -10,7 +10,7 @@ What must always be true:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal, Protocol
@@ -24,6 +24,8 @@ from flow_manager.ports.store import NewExecution
 MOST_BACKFILLED: Final = 1_000
 """Nominal times that one backfill may start."""
 DEFAULT_BACKFILLED: Final = 100
+MOST_QUEUED: Final = 100
+"""Nominal times of one schedule that wait for the `rate` of its flow."""
 DEFAULT_PREVIEWED: Final = 10
 MOST_PREVIEWED: Final = 100
 
@@ -32,6 +34,8 @@ FireOutcome = Literal[
     "queued",
     "skipped_overlap",
     "skipped_missed",
+    "skipped_full",
+    "skipped_rate",
     "no_flow",
     "bad_input",
     "triggered",
@@ -73,10 +77,17 @@ class Fire(msgspec.Struct, frozen=True):
 
 
 class Queued(msgspec.Struct, frozen=True):
-    """A nominal time that waits for the end of the execution before it."""
+    """A nominal time that waits for the end of the execution before it, or for the `rate` of the flow."""
 
     schedule: StoredSchedule
     nominal: datetime
+
+
+class Begun(msgspec.Struct, frozen=True):
+    """The nominal times that were started, and the one from which on no more may be at the moment, if any."""
+
+    nominals: Sequence[datetime]
+    refused_from: datetime | None = None
 
 
 class Firing(msgspec.Struct, frozen=True):
@@ -122,8 +133,8 @@ class ScheduleView:
 
 @dataclass(frozen=True, slots=True)
 class Backfill:
-    """What a backfill has done: the times that it started, how many of the range had been started before, and
-    the time from which to go on, if there are more."""
+    """What a backfill has done: the times that it started, how many of those that it looked at had been
+    started before, and the time from which to go on, if there are more or no more may be started now."""
 
     started: Sequence[Fire]
     already: int
@@ -166,8 +177,9 @@ class ScheduleReader(Protocol):
     def next_at(self) -> datetime | None:
         """When the next schedule is due."""
 
-    def queued(self, limit: int) -> Sequence[Queued]:
-        """Nominal times whose schedule is not paused and has no open execution any more."""
+    def queued(self, limit: int, but_of: Collection[str] = ()) -> Sequence[Queued]:
+        """The oldest queued nominal time of each schedule that is not paused and has no open execution any
+        more, or does not mind; but for schedules of these flows."""
 
     def with_other_zone_data(self, zone_data: str, limit: int) -> Sequence[StoredSchedule]:
         """Those whose next time was found with other time zones."""
@@ -189,11 +201,13 @@ class ScheduleStore(ScheduleReader, Protocol):
         not as it was seen."""
 
     def fire(self, firing: Firing) -> Awaitable[Fired]:
-        """Do what is due, in one transaction. Raises `ScheduleConflict` if the schedule or its flow is not as
-        it was seen, or the nominal time was dealt with: nothing has happened then."""
+        """Do what is due, in one transaction. A time whose start would exceed the rate of the flow is queued.
+        Raises `ScheduleConflict` if the schedule or its flow is not as it was seen, or the nominal time was
+        dealt with: nothing has happened then."""
 
     def start_queued(self, queued: Queued, firing: Firing) -> Awaitable[Fired]:
-        """Start what was queued, if nothing of the schedule is open. Raises `ScheduleConflict`."""
+        """Start what was queued, if nothing of the schedule is open that is in its way. Raises
+        `ScheduleConflict`, and `RateLimited` if it has to wait longer."""
 
     def start_now(
         self,
@@ -201,9 +215,10 @@ class ScheduleStore(ScheduleReader, Protocol):
         outcome: FireOutcome,
         at: datetime,
         starts: Sequence[tuple[datetime, NewExecution]],
-    ) -> Awaitable[Sequence[datetime]]:
-        """Start these nominal times whatever else is open, but for those that had started before. The answer
-        are those that were started now. Raises `ScheduleUnknown`."""
+    ) -> Awaitable[Begun]:
+        """Start these nominal times of one flow and input, whatever else of the schedule is open, but for
+        those that had started before; as many as the terms of their flow allow. Raises `ScheduleUnknown`, and
+        `RateLimited` or `ConcurrencyFull` if none was started for it."""
 
 
 class Schedules(Protocol):
@@ -231,13 +246,15 @@ class Schedules(Protocol):
 
     def trigger(self, schedule_id: str) -> str:
         """Start it now, whatever its times, its pause and its overlap policy say; the answer is the id of the
-        execution. Raises `ScheduleUnknown`, and `InvalidSchedule` if its flow cannot be started."""
+        execution. Raises `ScheduleUnknown`, `InvalidSchedule` if its flow cannot be started, `RateLimited`
+        and `ConcurrencyFull`."""
 
     def backfill(
         self, schedule_id: str, since: datetime, until: datetime, limit: int = DEFAULT_BACKFILLED
     ) -> Backfill:
         """Start the nominal times of a range of the past that have not been started, the oldest first,
-        whatever is open. Raises `ScheduleUnknown`, `InvalidRequest`, `InvalidSchedule`."""
+        whatever is open, as many as the flow allows. Raises `ScheduleUnknown`, `InvalidRequest`,
+        `InvalidSchedule`, and `RateLimited` or `ConcurrencyFull` if it allows none."""
 
     def preview(self, document: object, count: int = DEFAULT_PREVIEWED) -> Sequence[datetime]:
         """The next nominal times of a schedule that is not stored. Raises `InvalidSchedule`."""

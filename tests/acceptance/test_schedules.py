@@ -169,6 +169,52 @@ def test_a_backfill_starts_what_was_not_started_in_a_range(service: Service) -> 
     assert len(_fires(service, "filled", 10) or []) == 10
 
 
+def test_starts_of_a_schedule_keep_to_the_rate_of_their_flow(service: Service) -> None:
+    publish(service.database, document(task("succeed"), flow_id="rare", rate={"limit": 2, "per": "1h"}))
+    put(service, "rarely", flow_id="rare", cron=None, timezone=None, every="1h")
+    until = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    asked = {"since": (until - timedelta(hours=9)).isoformat(), "until": until.isoformat()}
+
+    triggered = post(service, "/rarely:trigger")
+    filled = post(service, "/rarely:backfill", asked)
+    again = post(service, "/rarely:backfill", asked)
+    refused = post(service, "/rarely:trigger")
+
+    assert (triggered.status_code, len(filled.json()["started"])) == (202, 1)
+    going_on = datetime.fromisoformat(filled.json()["started"][0]["nominal_time"]) + timedelta(hours=1)
+    assert datetime.fromisoformat(filled.json()["go_on_since"]) == going_on
+    assert kind_of(again) == kind_of(refused) == (429, "rate-limited")
+    assert 1700 <= int(refused.headers["Retry-After"]) <= 1800
+    assert len(_fires(service, "rarely", 2) or []) == 2
+
+
+def test_starts_of_a_schedule_keep_to_the_concurrency_of_their_flow(service: Service) -> None:
+    for flow_id, when_full in (("patient", "queue"), ("strict", "reject")):
+        asks = task("signal", {"name": "go"})
+        publish(
+            service.database,
+            document(asks, flow_id=flow_id, concurrency={"limit": 1, "when_full": when_full}),
+        )
+    every = {"cron": None, "timezone": None, "every": 1, "overlap": "allow"}
+    for flow_id in ("patient", "strict"):
+        put(service, flow_id, flow_id=flow_id, **every)
+
+    fires = {
+        flow_id: wait_for(lambda name=flow_id: _fires(service, name, 2), lambda: "it did not fire")  # type: ignore[misc]
+        for flow_id in ("patient", "strict")
+    }
+    refused = post(service, "/strict:trigger")
+    for flow_id in ("patient", "strict"):
+        assert service.client.delete(f"/v1/schedules/{flow_id}").status_code == 204
+
+    second = fires["patient"][-2]
+    assert second["outcome"] == "started"
+    waiting = service.client.get(f"/v1/executions/{second['execution_id']}").json()["waiting"]
+    assert (waiting["reason"], waiting["detail"]) == ("slot", "patient")
+    assert [each["outcome"] for each in fires["strict"][-2:]] == ["skipped_full", "started"]
+    assert kind_of(refused) == (429, "concurrency-full")
+
+
 @pytest.mark.parametrize(
     ("body", "errors"),
     [

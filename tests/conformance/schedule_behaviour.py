@@ -13,18 +13,24 @@ import msgspec
 import pytest
 
 from flow_manager.core.states import ExecutionStatus, Wake, WakeReason
-from flow_manager.errors import ScheduleConflict, ScheduleUnknown
-from flow_manager.ports.scheduling import Firing, StoredSchedule
-from flow_manager.ports.store import NewExecution, Store
+from flow_manager.errors import ConcurrencyFull, RateLimited, ScheduleConflict, ScheduleUnknown
+from flow_manager.ports.scheduling import MOST_QUEUED, Begun, Firing, StoredSchedule
+from flow_manager.ports.store import NewExecution, Rate, Slot, Store, Terms
 from tests.support.executions import DEFINITION, NOW, last_step, new_execution, started
 
 MINUTE = timedelta(minutes=1)
 SCHEDULE = StoredSchedule("one", 1, '{"id":"one"}', False, NOW, NOW + MINUTE, "2026a", NOW)
 
 
-def start(at: datetime = NOW) -> NewExecution:
+RARELY = Rate("stored", 10 * MINUTE, 1)
+ONE = Slot("stored", 1)
+ONE_AT_MOST = Slot("stored", 1, refuses=True)
+
+
+def start(at: datetime = NOW, **terms: Any) -> NewExecution:
     """An execution of the flow `stored`, as a schedule starts it."""
-    return new_execution(Wake(WakeReason.DUE, at), events=[started()])
+    new = new_execution(Wake(WakeReason.DUE, at), events=[started()])
+    return msgspec.structs.replace(new, started_at=at, terms=Terms(**terms) if terms else None)
 
 
 def firing(seen: StoredSchedule = SCHEDULE, number: int = 1, **fields: Any) -> Firing:
@@ -32,6 +38,12 @@ def firing(seen: StoredSchedule = SCHEDULE, number: int = 1, **fields: Any) -> F
     nominal = NOW + number * MINUTE
     usual = {"overlap": "allow", "nominal": nominal, "start": start(nominal), "flow_id": "stored"}
     return Firing(seen, nominal, nominal, nominal + MINUTE, **{**usual, **fields})
+
+
+def under(store: Store, number: int, overlap: str = "allow", **terms: Any) -> Firing:
+    """As `firing`, of the schedule as it is stored, under terms."""
+    nominal = NOW + number * MINUTE
+    return firing(store.schedules.get("one"), number, overlap=overlap, start=start(nominal, **terms))
 
 
 class ScheduleBehaviour(ABC):
@@ -193,11 +205,159 @@ class ScheduleBehaviour(ABC):
             times = [NOW + timedelta(seconds=1), NOW + MINUTE, NOW + 5 * MINUTE]
             starts = [(each, start(each)) for each in times]
             begun = await store.schedules.start_now("one", "backfilled", NOW + 9 * MINUTE, starts)
-            assert begun == [times[0], times[2]]
-            assert await store.schedules.start_now("one", "backfilled", NOW, starts) == []
+            assert begun == Begun([times[0], times[2]])
+            assert await store.schedules.start_now("one", "backfilled", NOW, starts) == Begun([])
             assert len(store.executions()) == 3
             with pytest.raises(ScheduleUnknown):
                 await store.schedules.start_now("none", "triggered", NOW, starts)
+
+        self.play(scenario)
+
+    # -- the terms of the flow
+
+    def test_a_time_beyond_the_rate_of_its_flow_waits_for_it_and_those_after_it_wait_behind(self) -> None:
+        self.publish_stored()
+
+        async def scenario(store: Store) -> None:
+            allows = msgspec.structs.replace(SCHEDULE, document='{"overlap":"allow"}')
+            await store.schedules.put(allows, None)
+            outcomes = [
+                (await store.schedules.fire(under(store, number, rate=RARELY))).outcome
+                for number in (1, 2, 3)
+            ]
+            assert outcomes == ["started", "queued", "queued"]
+            (queued,) = store.schedules.queued(
+                9
+            )  # although the one before goes on, which `allow` does not mind
+            assert queued.nominal == NOW + 2 * MINUTE
+            with pytest.raises(RateLimited):
+                await store.schedules.start_queued(queued, under(store, 5, rate=RARELY))
+            later = under(store, 12, rate=RARELY)
+            assert (await store.schedules.start_queued(queued, later)).outcome == "started"
+            assert [each.nominal for each in store.schedules.queued(9)] == [NOW + 3 * MINUTE]
+            became = [(each.outcome, each.execution_id is None) for each in store.schedules.fires("one", 9)]
+            assert became == [("queued", True), ("started", False), ("started", False)]
+            assert len(store.executions()) == 2
+
+        self.play(scenario)
+
+    def test_so_many_times_wait_for_the_rate_and_no_more(self) -> None:
+        self.publish_stored()
+
+        async def scenario(store: Store) -> None:
+            await store.schedules.put(SCHEDULE, None)
+            outcomes = [
+                (
+                    await store.schedules.fire(under(store, number, rate=Rate("stored", 999 * MINUTE, 1)))
+                ).outcome
+                for number in range(1, MOST_QUEUED + 3)
+            ]
+            assert outcomes == ["started", *["queued"] * MOST_QUEUED, "skipped_rate"]
+
+        self.play(scenario)
+
+    def test_what_waits_for_a_flow_whose_rate_is_spent_is_not_in_the_way_of_others(self) -> None:
+        self.publish_stored()
+
+        async def scenario(store: Store) -> None:
+            text = '{"flow_id":"stored","overlap":"allow"}'
+            await store.schedules.put(msgspec.structs.replace(SCHEDULE, document=text), None)
+            for number in (1, 2):
+                await store.schedules.fire(under(store, number, rate=RARELY))
+            assert len(store.schedules.queued(9, ["other"])) == 1
+            assert store.schedules.queued(9, ["stored"]) == []
+
+        self.play(scenario)
+
+    @pytest.mark.parametrize(
+        ("overlap", "outcomes"),
+        [
+            ("skip", ["started", "queued", "skipped_overlap"]),
+            ("queue", ["started", "queued", "skipped_overlap"]),
+            ("cancel", ["started", "skipped_overlap", "queued"]),
+        ],
+    )
+    def test_a_time_that_waits_for_the_rate_is_one_that_others_may_overlap(
+        self, overlap: str, outcomes: list[str]
+    ) -> None:
+        self.publish_stored()
+
+        async def scenario(store: Store) -> None:
+            await store.schedules.put(SCHEDULE, None)
+            await store.schedules.fire(under(store, 1, overlap, rate=RARELY))
+            (claimed,) = await store.claim_due(NOW + MINUTE, 9)
+            await store.commit(last_step(claimed.claim, 1, ExecutionStatus.COMPLETED))
+            for number in (2, 3):
+                await store.schedules.fire(under(store, number, overlap, rate=RARELY))
+            assert [each.outcome for each in reversed(store.schedules.fires("one", 9))] == outcomes
+
+        self.play(scenario)
+
+    def test_what_would_be_cancelled_goes_on_until_the_next_may_start(self) -> None:
+        self.publish_stored()
+
+        async def scenario(store: Store) -> None:
+            cancels = msgspec.structs.replace(SCHEDULE, document='{"overlap":"cancel"}')
+            await store.schedules.put(cancels, None)
+            first = under(store, 1, "cancel", rate=RARELY)
+            await store.schedules.fire(first)
+            fired = await store.schedules.fire(under(store, 2, "cancel", rate=RARELY))
+            assert (fired.outcome, fired.cancelled) == ("queued", ())
+            (queued,) = store.schedules.queued(9)
+            fired = await store.schedules.start_queued(queued, under(store, 12, "cancel", rate=RARELY))
+            assert first.start is not None
+            assert (fired.outcome, fired.cancelled) == ("started", [first.start.execution_id])
+
+        self.play(scenario)
+
+    def test_a_time_whose_flow_is_full_is_left_out_or_waits_for_a_slot_as_the_flow_says(self) -> None:
+        self.publish_stored()
+
+        async def scenario(store: Store) -> None:
+            await store.schedules.put(SCHEDULE, None)
+            await store.schedules.fire(under(store, 1, "cancel", slot=ONE_AT_MOST))
+            fired = await store.schedules.fire(under(store, 2, "cancel", slot=ONE_AT_MOST))
+            assert (fired.outcome, fired.cancelled) == ("skipped_full", ())
+            waits = under(store, 3, slot=ONE)
+            assert (await store.schedules.fire(waits)).outcome == "started"
+            assert waits.start is not None
+            wake = store.describe(waits.start.execution_id).wake
+            assert wake is not None
+            assert wake.reason is WakeReason.SLOT
+            (claimed,) = await store.claim_due(NOW + 9 * MINUTE, 9)
+            await store.commit(last_step(claimed.claim, 1, ExecutionStatus.COMPLETED))
+            (claimed,) = await store.claim_due(NOW + 9 * MINUTE, 9)
+            assert claimed.claim.execution_id == waits.start.execution_id
+            assert [each.outcome for each in store.schedules.fires("one", 9)] == [
+                "started",
+                "skipped_full",
+                "started",
+            ]
+
+        self.play(scenario)
+
+    @pytest.mark.parametrize(
+        ("terms", "refusal"),
+        [
+            ({"rate": Rate("stored", 10 * MINUTE, 2)}, RateLimited),
+            ({"slot": Slot("stored", 2, refuses=True)}, ConcurrencyFull),
+        ],
+    )
+    def test_of_many_times_as_many_start_as_the_flow_allows(
+        self, terms: dict[str, Any], refusal: type[Exception]
+    ) -> None:
+        self.publish_stored()
+
+        async def scenario(store: Store) -> None:
+            await store.schedules.put(SCHEDULE, None)
+            times = [NOW + number * MINUTE for number in range(4)]
+            starts = [(each, start(NOW, **terms)) for each in times]
+            assert await store.schedules.start_now("one", "backfilled", NOW, starts) == Begun(
+                times[:2], times[2]
+            )
+            with pytest.raises(refusal):
+                await store.schedules.start_now("one", "backfilled", NOW, starts)
+            assert len(store.executions()) == len(store.schedules.fires("one", 9)) == 2
 
         self.play(scenario)
 

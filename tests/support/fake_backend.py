@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -155,7 +155,7 @@ class NoSchedules:
     def next_at(self) -> datetime | None:
         return None
 
-    def queued(self, limit: int) -> Sequence[Queued]:
+    def queued(self, limit: int, but_of: Collection[str] = ()) -> Sequence[Queued]:
         return ()
 
     def with_other_zone_data(self, zone_data: str, limit: int) -> Sequence[StoredSchedule]:

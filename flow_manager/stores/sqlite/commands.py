@@ -10,6 +10,7 @@ from typing import Any
 import apsw
 
 from flow_manager.core.states import Wake
+from flow_manager.errors import FlowManagerError
 from flow_manager.ports.retention import Prune
 from flow_manager.ports.store import Claim, NewExecution, NewMail, Step
 
@@ -57,11 +58,11 @@ class StartAll:
 @dataclass(frozen=True, slots=True)
 class Doing:
     """The inside of a transaction: the write connection and the statements, and the means to start executions
-    and to send them something."""
+    and to send them something. Who starts some is told of each whether it was, as by `Store.start_all`."""
 
     connection: apsw.Connection
     sql: Mapping[str, str]
-    start: Callable[[Sequence[NewExecution]], object]
+    start: Callable[[Sequence[NewExecution]], Mapping[str, Claim | FlowManagerError]]
     send: Callable[[NewMail], object]
 
     def run(self, name: str, bindings: Sequence[Any] = ()) -> int:

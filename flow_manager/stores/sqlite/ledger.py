@@ -58,7 +58,7 @@ class SqliteLedger:
         self._log = WriteAheadLog(connection)
         self._mailbox = Mailbox(connection, sql)
         self._family = Family(connection, sql, self._mailbox)
-        self._doing = Doing(connection, sql, self._start, self._mailbox.send)
+        self._doing = Doing(connection, sql, self._begin_all, self._mailbox.send)
         self._pruning = Pruning(connection, sql)
         self._gate = Gate(connection, sql)
         self._claims = Claims(connection, sql, self._mailbox)

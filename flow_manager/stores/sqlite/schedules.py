@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final, Protocol, TypeVar, cast
 
 import msgspec
 
-from flow_manager.errors import ScheduleConflict, ScheduleUnknown
-from flow_manager.ports.scheduling import Fire, Fired, FireOutcome, Firing, Queued, StoredSchedule
+from flow_manager.errors import (
+    ConcurrencyFull,
+    FlowManagerError,
+    RateLimited,
+    ScheduleConflict,
+    ScheduleUnknown,
+)
+from flow_manager.ports.scheduling import (
+    MOST_QUEUED,
+    Begun,
+    Fire,
+    Fired,
+    FireOutcome,
+    Firing,
+    Queued,
+    StoredSchedule,
+)
 from flow_manager.ports.store import NewExecution, NewMail
 from flow_manager.stores.sqlite.commands import Doing
-from flow_manager.stores.sqlite.rows import from_key, from_micros, to_key, to_micros
+from flow_manager.stores.sqlite.rows import from_key, from_micros, to_micros
 
 Answer = TypeVar("Answer")
 
@@ -68,8 +83,8 @@ class SqliteScheduleReader:
         ((found,),) = self._reader.rows("next_schedule")
         return None if found is None else from_micros(found)
 
-    def queued(self, limit: int) -> Sequence[Queued]:
-        rows = self._reader.rows("queued_fires", limit)
+    def queued(self, limit: int, but_of: Collection[str] = ()) -> Sequence[Queued]:
+        rows = self._reader.rows("queued_fires", msgspec.json.encode(sorted(but_of)).decode(), limit)
         return [Queued(_schedule(row[1:]), from_micros(row[0])) for row in rows]
 
     def with_other_zone_data(self, zone_data: str, limit: int) -> Sequence[StoredSchedule]:
@@ -111,15 +126,16 @@ class SqliteSchedules(SqliteScheduleReader):
 
     def start_queued(self, queued: Queued, firing: Firing) -> Awaitable[Fired]:
         def write(doing: Doing) -> Fired:
-            if doing.rows("open_of_schedule", (queued.schedule.id,)):
+            running = _running(doing, firing)
+            if running and firing.overlap != "cancel":
                 raise ScheduleConflict(_CHANGED)
             if _version(doing, queued.schedule.id) != queued.schedule.version:
                 raise ScheduleConflict(_CHANGED)
-            key, outcome = _started(doing, firing), firing.outcome
+            outcome, key = _started(doing, firing)
             at, nominal = to_micros(firing.at), to_micros(queued.nominal)
             if not doing.run("end_queue", (at, outcome, key, queued.schedule.id, nominal)):
                 raise ScheduleConflict(_CHANGED)
-            return Fired(outcome)
+            return Fired(outcome, () if key is None else _cancel(doing, firing, running))
 
         return self._writer.work(write)
 
@@ -129,17 +145,26 @@ class SqliteSchedules(SqliteScheduleReader):
         outcome: FireOutcome,
         at: datetime,
         starts: Sequence[tuple[datetime, NewExecution]],
-    ) -> Awaitable[Sequence[datetime]]:
-        def write(doing: Doing) -> Sequence[datetime]:
+    ) -> Awaitable[Begun]:
+        def write(doing: Doing) -> Begun:
             if _version(doing, schedule_id) == 0:
                 raise _unknown(schedule_id)
-            begun: list[tuple[datetime, NewExecution]] = []
-            for nominal, new in starts:
-                row = (schedule_id, to_micros(nominal), to_micros(at), outcome, to_key(new.execution_id))
-                if doing.run("start_fire", row):
-                    begun.append((nominal, new))
-            doing.start([new for _, new in begun])
-            return [nominal for nominal, _ in begun]
+            left = [
+                (nominal, new)
+                for nominal, new in starts
+                if not doing.rows("started_at", (schedule_id, to_micros(nominal)))
+            ]
+            answers = doing.start([new for _, new in left])
+            begun: list[datetime] = []
+            for nominal, new in left:
+                answer = answers[new.execution_id]
+                if isinstance(answer, FlowManagerError):  # so is each one after it: their terms are the same
+                    if not begun:
+                        raise answer
+                    return Begun(begun, nominal)
+                doing.run("start_fire", (schedule_id, to_micros(nominal), to_micros(at), outcome, answer.key))
+                begun.append(nominal)
+            return Begun(begun)
 
         return self._writer.work(write)
 
@@ -156,23 +181,35 @@ def _fire_now(doing: Doing, firing: Firing) -> Fired:
     found = doing.rows("fire_at", (seen.id, nominal))
     if found:  # somebody has triggered it, or filled it in, before its time
         return Fired(found[0][0])
-    running = [] if firing.overlap == "allow" else doing.rows("open_of_schedule", (seen.id,))
-    outcome = _outcome(doing, firing, bool(running))
-    will_start = firing.start is not None and outcome == firing.outcome
-    cancelled = _cancel(doing, firing, running) if will_start else ()
-    key = _started(doing, firing) if will_start else None
+    running = _running(doing, firing)
+    outcome, key = _outcome(doing, firing, bool(running)), None
+    if firing.start is not None and outcome == firing.outcome:
+        if firing.overlap == "cancel":  # what waits to be started is older than this one
+            doing.run("drop_queue", (seen.id,))
+        try:
+            outcome, key = _started(doing, firing)
+        except RateLimited:
+            outcome = "queued"
+    cancelled = () if key is None else _cancel(doing, firing, running)
     doing.run("add_fire", (seen.id, nominal, at, outcome, key))
     return Fired(outcome, cancelled)
 
 
+def _running(doing: Doing, firing: Firing) -> Sequence[tuple[bytes]]:
+    """What is open of the schedule, if its policy minds."""
+    return [] if firing.overlap == "allow" else doing.rows("open_of_schedule", (firing.seen.id,))
+
+
 def _outcome(doing: Doing, firing: Firing, is_running: bool) -> FireOutcome:
-    """What becomes of the time: it is started, unless the one before goes on and the policy minds."""
-    if firing.start is None:
+    """What becomes of the time: it is started, unless one before it goes on or waits and the policy minds."""
+    if firing.start is None or firing.overlap == "cancel":
         return firing.outcome
-    if firing.overlap == "queue":
-        ((is_queued,),) = doing.rows("is_queued", (firing.seen.id,))
-        return "skipped_overlap" if is_queued else "queued" if is_running else firing.outcome
-    return "skipped_overlap" if firing.overlap == "skip" and is_running else firing.outcome
+    ((queued,),) = doing.rows("count_queued", (firing.seen.id, MOST_QUEUED))
+    if firing.overlap == "allow":
+        return firing.outcome if not queued else "queued" if queued < MOST_QUEUED else "skipped_rate"
+    if queued or (is_running and firing.overlap == "skip"):
+        return "skipped_overlap"
+    return "queued" if is_running else firing.outcome
 
 
 def _cancel(doing: Doing, firing: Firing, running: Sequence[tuple[bytes]]) -> Sequence[str]:
@@ -183,16 +220,21 @@ def _cancel(doing: Doing, firing: Firing, running: Sequence[tuple[bytes]]) -> Se
     return ids
 
 
-def _started(doing: Doing, firing: Firing) -> bytes | None:
-    """Start the execution, if its flow is still the one that it was made of; the answer is its key."""
+def _started(doing: Doing, firing: Firing) -> tuple[FireOutcome, bytes | None]:
+    """Start the execution, if its flow is still the one that it was made of: what became of it, and its key.
+    Raises `RateLimited`."""
     new = firing.start
     if new is None:
-        return None
+        return firing.outcome, None
     found = doing.rows("digest_for_schedule", (firing.flow_id, firing.flow_version))
     if found != [(bytes.fromhex(new.digest),)]:
         raise ScheduleConflict("the flow of the schedule was changed since it was looked at")
-    doing.start([new])
-    return to_key(new.execution_id)
+    answer = doing.start([new])[new.execution_id]
+    if isinstance(answer, ConcurrencyFull):
+        return "skipped_full", None
+    if isinstance(answer, FlowManagerError):
+        raise answer
+    return firing.outcome, answer.key
 
 
 def _move(doing: Doing, seen: StoredSchedule, moved: StoredSchedule) -> None:

@@ -57,9 +57,13 @@ WHERE schedule_id = ?4 AND nominal = ?5 AND outcome = 'queued'
 -- The schedule is gone: what was queued of it will not be started.
 UPDATE fires INDEXED BY fires_queued SET outcome = 'skipped_overlap' WHERE schedule_id = ? AND outcome = 'queued'
 
--- name: is_queued
--- Whether a time of the schedule waits for the end of the one before.
-SELECT EXISTS (SELECT 1 FROM fires WHERE schedule_id = ? AND outcome = 'queued')
+-- name: count_queued
+-- How many times of the schedule wait to be started, counted no further than a bound.
+SELECT count(*) FROM (SELECT 1 FROM fires INDEXED BY fires_queued WHERE schedule_id = ? AND outcome = 'queued' LIMIT ?)
+
+-- name: started_at
+-- Whether a nominal time was started.
+SELECT 1 FROM fires WHERE schedule_id = ? AND nominal = ? AND execution_id IS NOT NULL
 
 -- name: open_of_schedule
 -- What the schedule has started and has not ended, of its last hundred; the latest time first. The planner
@@ -74,14 +78,20 @@ JOIN wakes w ON w.execution_id = f.execution_id ORDER BY f.nominal DESC
 SELECT nominal, at, outcome, execution_id FROM fires WHERE schedule_id = ? ORDER BY nominal DESC LIMIT ?
 
 -- name: queued_fires
--- Queued times that nothing stands in the way of any more.
+-- The oldest queued time of each schedule, if nothing stands in its way any more; but for schedules of some flows
+-- (a JSON array). A document that is damaged counts as one that minds what is open.
 SELECT f.nominal, s.id, s.version, CAST(s.document AS BLOB), s.is_paused, s.cursor, s.next_at, s.zone_data,
     s.changed_at
 FROM fires f JOIN schedules s ON s.id = f.schedule_id
-WHERE f.outcome = 'queued' AND s.is_paused = 0 AND NOT EXISTS (
-    SELECT 1 FROM (SELECT execution_id FROM fires p INDEXED BY fires_started WHERE p.schedule_id = f.schedule_id
-        AND p.execution_id IS NOT NULL ORDER BY p.nominal DESC LIMIT 100) p
-    JOIN wakes w ON w.execution_id = p.execution_id)
+WHERE f.outcome = 'queued' AND s.is_paused = 0
+    AND NOT EXISTS (SELECT 1 FROM fires o INDEXED BY fires_queued
+        WHERE o.schedule_id = f.schedule_id AND o.outcome = 'queued' AND o.nominal < f.nominal)
+    AND coalesce(CASE WHEN json_valid(s.document) THEN s.document ->> '$.flow_id' END, '')
+        NOT IN (SELECT value FROM json_each(?))
+    AND (CASE WHEN json_valid(s.document) THEN s.document ->> '$.overlap' END IN ('allow', 'cancel') OR NOT EXISTS (
+        SELECT 1 FROM (SELECT execution_id FROM fires p INDEXED BY fires_started WHERE p.schedule_id = f.schedule_id
+            AND p.execution_id IS NOT NULL ORDER BY p.nominal DESC LIMIT 100) p
+        JOIN wakes w ON w.execution_id = p.execution_id))
 ORDER BY f.at LIMIT ?
 
 -- name: forget_fires

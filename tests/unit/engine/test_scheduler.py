@@ -230,6 +230,94 @@ def test_cancel_ends_the_one_before_and_starts_the_next(play: Play) -> None:
     play(scenario)
 
 
+# -- the terms of the flow
+
+
+def test_what_comes_faster_than_the_rate_of_its_flow_is_started_later_in_order(
+    play: Play, tmp_path: Path
+) -> None:
+    async def scenario(it: Scheduling) -> None:
+        slow = document(task("a"), flow_id="nightly", rate={"limit": 1, "per": 150})
+        publish(tmp_path / "s.db", slow, 2)
+        await it.put(overlap="allow")
+        for _ in range(3):
+            await it.pass_by(60)
+        assert it.outcomes() == ["started", "queued", "queued"]
+        await it.pass_by(29)
+        assert it.started() == [NOON + MINUTE]
+        await it.pass_by(2)
+        assert it.started() == [NOON + MINUTE, NOON + 2 * MINUTE]
+        stored = it.store.schedules.get("one")
+        await it.store.schedules.move(stored, msgspec.structs.replace(stored, is_paused=True))
+        await it.pass_by(600)
+        assert len(it.started()) == 2
+        stored = it.store.schedules.get("one")
+        await it.store.schedules.move(stored, msgspec.structs.replace(stored, is_paused=False, next_at=None))
+        await it.pass_by(1)
+        assert it.started() == [NOON + MINUTE * number for number in range(1, 4)]
+
+    play(scenario)
+
+
+def test_a_single_time_beyond_the_rate_is_not_lost(play: Play, tmp_path: Path) -> None:
+    async def scenario(it: Scheduling) -> None:
+        slow = document(task("a"), flow_id="nightly", rate={"limit": 1, "per": 600})
+        publish(tmp_path / "s.db", slow, 2)
+        for name in ("one", "two"):
+            await it.put(name, at="2026-01-14T12:01:00Z", missed="skip")
+        await it.pass_by(60)
+        assert sorted([*it.outcomes("one"), *it.outcomes("two")]) == ["queued", "started"]
+        await it.pass_by(590)
+        await it.pass_by(11)
+        assert [*it.outcomes("one"), *it.outcomes("two")] == ["started", "started"]
+
+    play(scenario)
+
+
+def test_times_of_a_full_flow_wait_for_a_slot_or_are_left_out(play: Play, tmp_path: Path) -> None:
+    async def scenario(it: Scheduling) -> None:
+        for version, when_full in ((2, "queue"), (3, "reject")):
+            full = {"limit": 1, "when_full": when_full}
+            publish(tmp_path / "s.db", document(task("a"), flow_id="nightly", concurrency=full), version)
+        await it.put("waits", version=2, overlap="allow")
+        await it.pass_by(60)
+        await it.put("leaves", version=3, overlap="allow")
+        await it.pass_by(60)
+        assert it.outcomes("waits") == ["started", "started"]
+        assert it.outcomes("leaves") == ["skipped_full"]
+        second = it.store.describe(it.fires("waits")[1].execution_id or "")
+        assert second.to_json()["waiting"]["reason"] == "slot"
+        await it.engine.go_on()
+        await it.engine.go_on()
+        assert it.store.open_executions() == 0
+
+    play(scenario)
+
+
+def test_an_input_that_gives_no_concurrency_key_is_recorded(play: Play, tmp_path: Path) -> None:
+    async def scenario(it: Scheduling) -> None:
+        keyed = {"limit": 1, "key": "${input.shop}"}
+        publish(tmp_path / "s.db", document(task("a"), flow_id="nightly", concurrency=keyed), 2)
+        await it.put()
+        await it.pass_by(60)
+        assert it.outcomes() == ["bad_input"]
+
+    play(scenario)
+
+
+def test_a_queued_time_of_a_damaged_schedule_is_set_aside_once(play: Play, tmp_path: Path) -> None:
+    async def scenario(it: Scheduling) -> None:
+        await it.put(overlap="queue")
+        await it.pass_by(60)
+        await it.pass_by(60)
+        sql(tmp_path / "s.db", "UPDATE schedules SET document = '[]', next_at = NULL")
+        await it.engine.go_on()
+        await it.pass_by(1)
+        assert it.outcomes() == ["started", "damaged"]
+
+    play(scenario)
+
+
 # -- what stands in the way
 
 
