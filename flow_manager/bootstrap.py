@@ -7,11 +7,12 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import NoReturn, TypeVar
 
 from flow_manager.api.app import create_app
-from flow_manager.api.server import ApiServer
+from flow_manager.api.server import ApiServer, startable
 from flow_manager.core.definition import ENDS, Webhook
 from flow_manager.core.webhooks import Webhooks
 from flow_manager.engine.admission import EngineLimits
@@ -23,7 +24,7 @@ from flow_manager.engine.native import NativeBackend
 from flow_manager.engine.orchestrator import FlowOrchestrator
 from flow_manager.engine.reading import ReadingBackend
 from flow_manager.engine.secrets import Secrets, read_secrets
-from flow_manager.errors import StoreReadOnly
+from flow_manager.errors import SettingsError, StoreReadOnly
 from flow_manager.observers.hiding import hide_in_logs
 from flow_manager.observers.logs import LogObserver, set_up_logging
 from flow_manager.observers.metrics import Metrics
@@ -52,6 +53,9 @@ log = logging.getLogger(__name__)
 
 WEBHOOKS_SECRET = "webhooks"
 """The secret that signs what the webhooks of the settings are told, if there is one of this name."""
+OTHER_THREADS = 24
+"""Those besides what is set: the loop, the journal, the web server's own, a watcher for each process."""
+LEAST_HANDLERS = 3
 EXIT_OK = 0
 EXIT_IO_ERROR = 74
 """EX_IOERR of sysexits.h: the store failed under the service."""
@@ -155,6 +159,7 @@ def repair(settings: Settings) -> Sequence[Violation]:
 def serve(settings: Settings) -> int:
     """Serve until a signal; the answer is the exit code. Raises what `open_backend` raises."""
     configure_logging(settings)
+    settings = fitted(settings, startable(threads_of(settings)))
     backend = _open_as_far_as_possible(settings)
     try:
         server = ApiServer(
@@ -167,6 +172,39 @@ def serve(settings: Settings) -> int:
     finally:
         backend.close(settings.grace)
     _leave(EXIT_OK)
+
+
+def threads_of(settings: Settings) -> int:
+    """As many as there may ever be."""
+    return settings.handler_threads + settings.max_followers + settings.task_threads + OTHER_THREADS
+
+
+def fitted(settings: Settings, most: int) -> Settings:
+    """The settings with fewer threads of each kind, if the system allows but `most` in all. The web server
+    aborts the process when it cannot start one that it has been promised. Raises `SettingsError`."""
+    wanted = threads_of(settings)
+    if most >= wanted:
+        return settings
+    share = max(0, most - OTHER_THREADS) / (wanted - OTHER_THREADS)
+    handlers = max(LEAST_HANDLERS, int(settings.handler_threads * share))
+    fewer = replace(
+        settings,
+        handler_threads=handlers,
+        max_waiters=max(1, min(settings.max_waiters * handlers // settings.handler_threads, handlers - 1)),
+        max_followers=max(1, int(settings.max_followers * share)),
+        task_threads=max(1, int(settings.task_threads * share)),
+    )
+    if threads_of(fewer) > most:
+        raise SettingsError(
+            f"the system allows this process {most} more threads, and it cannot do with fewer than "
+            f"{threads_of(fewer)}; allow it more (ulimit -u, or the pids of its container)"
+        )
+    log.warning(
+        "the system allows this process %d more threads and not %d, so it goes on with --handler-threads %d, "
+        "--max-followers %d and --task-threads %d",
+        *(most, wanted, fewer.handler_threads, fewer.max_followers, fewer.task_threads),
+    )
+    return fewer
 
 
 def _open_as_far_as_possible(settings: Settings) -> Backend:

@@ -24,6 +24,7 @@ from flow_manager.api.room import Room
 from flow_manager.api.schedules import ScheduleRoutes
 from flow_manager.api.search import SearchRoutes
 from flow_manager.api.settings import ApiSettings
+from flow_manager.api.shedding import Shedding
 from flow_manager.api.simulation import SimulationRoutes
 from flow_manager.api.starts import StartRoutes
 from flow_manager.api.v1 import ResourceRoutes
@@ -33,14 +34,14 @@ from flow_manager.ports.backend import Backend
 
 def create_app(backend: Backend, settings: ApiSettings) -> Flask:
     """The service on a backend. It keeps no state but the places that requests take."""
-    app = _Api(__name__, static_folder=None)
+    bodies = Room.for_bodies(settings.handler_threads)
+    app = _Api(Shedding(bodies))
     # Else Flask redirects addresses with two slashes, with a page of HTML.
     app.url_map.merge_slashes = False
     app.url_map.converters["default"] = _Name
     app.before_request(Guard(settings).check)
     app.after_request(_name_request)
     app.register_error_handler(Exception, answer_error)
-    bodies = Room.for_bodies(settings.handler_threads)
     waiting = WaitingRoom(settings.max_waiters, settings.wait_limit)
     FlowRoutes(backend, settings, bodies, waiting).add_to(app)
     reads = Room.for_long_reads(settings.handler_threads)
@@ -86,6 +87,16 @@ class _Api(Flask):
     """Flask without what this service has no use for; that is a fifth of the time of a small request."""
 
     session_interface = _NoSessions()
+
+    def __init__(self, shedding: Shedding) -> None:
+        super().__init__(__name__, static_folder=None)
+        self._shedding = shedding
+
+    def wsgi_app(self, environ: dict[str, Any], start_response: Any) -> Any:
+        """Requests that are shed are answered here, all others by Flask."""
+        refusal = self._shedding.refusal(environ)
+        respond = super().wsgi_app if refusal is None else refusal
+        return respond(environ, start_response)
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
         """Routes look at path and method alone. Names of hosts are judged by `Guard`, as a problem;

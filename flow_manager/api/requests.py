@@ -65,7 +65,7 @@ class Guard:
     def check(self) -> None:
         """Called before every request. Raises `Refusal`."""
         environ = request.environ
-        environ[REQUEST_ID] = _request_id(environ.get("HTTP_X_REQUEST_ID"))
+        environ[REQUEST_ID] = name_of_request(environ)
         host = environ.get("HTTP_HOST", "")
         if not self._is_allowed_host(host):
             raise Refusal(BAD_HOST, "the Host header must name this service by the address it listens on")
@@ -94,7 +94,9 @@ def _needless_body(unrouted: Exception | None) -> Refusal:
     return Refusal(BAD_REQUEST, "a request of this method has no body", headers=[_CLOSE])
 
 
-def _request_id(given: str | None) -> str:
+def name_of_request(environ: Mapping[str, Any]) -> str:
+    """The id that it came with, or a new one."""
+    given: str | None = environ.get("HTTP_X_REQUEST_ID")
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given
     return str(uuid_utils.uuid7())

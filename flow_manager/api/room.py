@@ -13,6 +13,8 @@ LONG_READS: Final = 4
 """Those of them that may read what grows with the store at once. The others are left, so that neither
 requests with a body nor long reads keep health and status from an answer."""
 
+TAKEN: Final = "all threads for requests of this kind are taken; try again soon"
+
 
 class Room:
     """Room for so many requests at once. Entering raises `Overloaded` if none is left."""
@@ -33,6 +35,11 @@ class Room:
         """For lists, histories and the doctor. Also of three threads, the fewest there are, one is left."""
         return cls(min(LONG_READS, handler_threads - 2))
 
+    @property
+    def is_full(self) -> bool:
+        """Whether no place is left at the moment."""
+        return self._free.empty()
+
     def take(self) -> bool:
         """Take a place if there is one."""
         try:
@@ -46,7 +53,7 @@ class Room:
 
     def __enter__(self) -> None:
         if not self.take():
-            raise Overloaded("all threads for requests of this kind are taken; try again soon")
+            raise Overloaded(TAKEN)
 
     def __exit__(self, *_: object) -> None:
         self.give_back()

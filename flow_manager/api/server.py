@@ -32,6 +32,8 @@ BACKLOG: Final = 1024
 """Connections that the kernel keeps for us until they are accepted."""
 MOST_CONNECTIONS: Final = 4096
 """Open connections; more are left in the backlog until one ends."""
+LEAST_FILES: Final = 64
+"""The process opens some 30 by itself."""
 HEAD_TIMEOUT: Final = 75_000
 """Milliseconds for the head of a request to arrive; as long may a kept connection be idle, which must be
 longer than proxies keep theirs (60 s), or they send requests on connections that we just closed."""
@@ -52,7 +54,7 @@ class ApiServer:
 
     SIGTERM, SIGINT and SIGHUP call `on_stop` on a thread of its own while requests are still answered;
     when it returns, the server stops and `serve` returns. Each further signal calls `on_hurry`.
-    Making one raises `SettingsError` if the address cannot be listened on.
+    Making one raises `SettingsError` if the address cannot be listened on, or too few files can be opened.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class ApiServer:
         self._settings = settings
         self._on_stop = on_stop
         self._on_hurry = on_hurry
+        self._connections = _connections()
         self._socket = _listen(settings.host, settings.port)
         self.port: int = self._socket.getsockname()[1]
 
@@ -78,7 +81,7 @@ class ApiServer:
         """Serve until a signal. Must be called on the main thread, where signals arrive."""
         # Whoever follows executions holds a thread, and must not take it from the others.
         threads = self._settings.handler_threads + self._settings.max_followers
-        server = _Granian(self._socket, threads)
+        server = _Granian(self._socket, threads, self._connections)
         server.on_startup(lambda: log.info("listening on %s", self.url))
         heard, noted = socket.socketpair()
         noted.setblocking(False)
@@ -118,7 +121,7 @@ class _Granian(MTServer):
 
     _shd: Any
 
-    def __init__(self, listening: socket.socket, threads: int) -> None:
+    def __init__(self, listening: socket.socket, threads: int, connections: int) -> None:
         super().__init__(
             target="",
             interface=Interfaces.WSGI,
@@ -127,7 +130,7 @@ class _Granian(MTServer):
             blocking_threads=threads,
             blocking_threads_idle_timeout=IDLE_THREAD,
             backlog=BACKLOG,
-            backpressure=_connections(),
+            backpressure=connections,
             http1_settings=HTTP1Settings(header_read_timeout=HEAD_TIMEOUT, max_buffer_size=HEAD_BYTES),
             websockets=False,
             log_level=LogLevels.warning,
@@ -171,10 +174,35 @@ class _Granian(MTServer):
             worker.join(LAST_ANSWERS)
 
 
+def startable(wanted: int) -> int:
+    """How many more threads the system lets this process have, looking no further than `wanted`."""
+    going_on = threading.Event()
+    started: list[threading.Thread] = []
+    try:
+        for _ in range(wanted):
+            thread = threading.Thread(target=going_on.wait, daemon=True)
+            thread.start()
+            started.append(thread)
+    except RuntimeError:  # the limit of the system
+        pass
+    finally:
+        going_on.set()
+    for thread in started:
+        thread.join()
+    return len(started)
+
+
 def _connections() -> int:
-    """Half of the files that the process may open are for tasks and the store."""
+    """Half of the files that the process may open are for tasks and the store. Raises `SettingsError`."""
     may_open, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return MOST_CONNECTIONS if may_open == resource.RLIM_INFINITY else min(MOST_CONNECTIONS, may_open // 2)
+    if may_open == resource.RLIM_INFINITY:
+        return MOST_CONNECTIONS
+    if may_open < LEAST_FILES:
+        raise SettingsError(
+            f"the system lets this process open {may_open} files, and it needs {LEAST_FILES}; allow it more "
+            "(ulimit -n)"
+        )
+    return min(MOST_CONNECTIONS, may_open // 2)
 
 
 def _listen(host: str, port: int) -> socket.socket:

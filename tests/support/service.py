@@ -41,7 +41,7 @@ class Service:
         self._wrapper = wrapper
         self.log_path = folder / "service.log"
         self._read_from = 0
-        self._port = 0
+        self.port = 0
         self.process: subprocess.Popen[bytes] | None = None
         self.client = httpx.Client(timeout=60.0)
 
@@ -55,8 +55,8 @@ class Service:
         """Start it without waiting."""
         self._read_from = self.log_path.stat().st_size if self.log_path.exists() else 0
         modules = [part for module in self._modules for part in ("--task-module", module)]
-        self._port = free_port()
-        command = [*self._wrapper, sys.executable, "-m", "flow_manager", "serve", "--port", str(self._port)]
+        self.port = free_port()
+        command = [*self._wrapper, sys.executable, "-m", "flow_manager", "serve", "--port", str(self.port)]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, "--database", str(self.database), *modules, *self._options],
@@ -69,7 +69,7 @@ class Service:
     def await_ready(self) -> None:
         assert self.process is not None
         self.client.close()
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self._port}", timeout=60.0)
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60.0)
         wait_for(self._answers, lambda: f"the service did not get ready:\n{self.log()}", self.process)
 
     def _answers(self) -> bool | None:
