@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import statistics
-import threading
-import time
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple
 
-import httpx
 import pytest
 
 from tests.support.documents import document, task
 from tests.support.open_loop import flood
 from tests.support.service import Service
 from tests.support.soundness import assert_sound
+from tests.support.watching import Watch, p99
 
 QUICK = document(task("nothing"), task("plain"), flow_id="quick")
 SLOW = document(task("nap", {"seconds": 0.02}), task("nothing"), flow_id="slow")
@@ -45,51 +42,12 @@ LOADS = {
 }
 
 
-class HealthWatch:
-    """Asks for health again and again as long as it is the context; how long each took, in seconds."""
-
-    def __init__(self, service: Service) -> None:
-        self.seconds: list[float] = []
-        self._client = httpx.Client(base_url=service.client.base_url, timeout=60.0)
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._ask)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stopping.set()
-        self._thread.join()
-        self._client.close()
-
-    def _ask(self) -> None:
-        while not self.seconds or not self._stopping.wait(0.02):
-            began = time.monotonic()
-            assert self._client.get("/health").status_code == 200
-            self.seconds.append(time.monotonic() - began)
-
-
-def await_no_open_execution(service: Service, patience: float) -> None:
-    deadline = time.monotonic() + patience
-    while service.client.get("/health").json()["open_executions"]:
-        assert time.monotonic() < deadline, f"executions are still open after {patience} s"
-        time.sleep(0.1)
-
-
 @pytest.mark.parametrize("load", LOADS.values(), ids=LOADS)
 @pytest.mark.parametrize(
     ("seconds", "health"),
     [
         pytest.param(2.0, statistics.median, id="2 s"),
-        pytest.param(
-            120.0,
-            lambda seconds: statistics.quantiles(seconds, n=100)[-1],
-            id="120 s",
-            marks=pytest.mark.torture,
-        ),
+        pytest.param(120.0, p99, id="120 s", marks=pytest.mark.torture),
     ],
 )
 def test_overload_is_shed_early_and_what_was_accepted_goes_on(
@@ -98,9 +56,9 @@ def test_overload_is_shed_early_and_what_was_accepted_goes_on(
     with Service(tmp_path, "--log-level", "error", *load.options) as service:
         able = flood(service.port, load.flow, 0, 1.0)
 
-        with HealthWatch(service) as watch:
+        with Watch(service) as watch:
             report = flood(service.port, load.flow, TIMES * able.per_second, seconds, load.prefer)
-        await_no_open_execution(service, 60.0)
+        service.await_none_open(60.0)
         assert service.stop() == 0
 
     assert set(report.statuses) <= {"200", "202", "503"}

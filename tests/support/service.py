@@ -134,6 +134,13 @@ class Service:
 
         return wait_for(look, lambda: f"still {self.status(execution_id)}", self.process)
 
+    def await_none_open(self, patience: float) -> None:
+        """Wait until every execution has ended."""
+        deadline = time.monotonic() + patience
+        while count := self.client.get("/health").json()["open_executions"]:
+            assert time.monotonic() < deadline, f"{count} executions are still open after {patience} s"
+            time.sleep(0.1)
+
     def violations(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.client.get("/v1/doctor").json()["violations"]
         return found
