@@ -33,16 +33,17 @@ class Load(NamedTuple):
     options: tuple[str, ...]
 
 
-LOADS = {
-    "requests": Load(QUICK, "-", ()),
-    "requests that do not wait": Load(QUICK, "respond-async", ()),
-    "tasks": Load(
-        SLOW, "respond-async", ("--task-threads", "4", "--max-running", "50", "--max-waiting", "200")
+LOADS = [
+    pytest.param(Load(QUICK, "-", ()), id="requests"),
+    pytest.param(Load(QUICK, "respond-async", ()), id="requests that do not wait", marks=pytest.mark.torture),
+    pytest.param(
+        Load(SLOW, "respond-async", ("--task-threads", "4", "--max-running", "50", "--max-waiting", "200")),
+        id="tasks",
     ),
-}
+]
 
 
-@pytest.mark.parametrize("load", LOADS.values(), ids=LOADS)
+@pytest.mark.parametrize("load", LOADS)
 @pytest.mark.parametrize(
     ("seconds", "health"),
     [
