@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any, Final, Protocol, get_args
 
 import msgspec
-from uuid_utils import uuid7
 
 from flow_manager.core.definition import Flow, Outcome
 from flow_manager.core.events import Event, ExecutionRerun, ExecutionStarted, ResultGiven
@@ -17,9 +16,10 @@ from flow_manager.core.mail import MailKind
 from flow_manager.core.plain import shown
 from flow_manager.core.problems import nearest
 from flow_manager.core.results import output_misfit
-from flow_manager.core.states import ExecutionStatus, Wake, WakeReason
+from flow_manager.core.states import ExecutionStatus
 from flow_manager.core.view import View
 from flow_manager.engine.inputs import accepted_input, must_be_plain
+from flow_manager.engine.recording import due_execution
 from flow_manager.errors import InvalidRequest, NotAsSeen, Problem, StateForbids
 from flow_manager.ports.store import NewExecution, NewMail
 
@@ -94,15 +94,15 @@ class OperatorControl:
         if from_task is not None:
             _must_have(flow, from_task)
         given = view.input if input is None else accepted_input(flow, input, self._most_bytes)
-        now, forked = self._around.now(), str(uuid7())
-        events: list[Event] = [ExecutionStarted(now, flow.id, given, view.labels, None, execution_id)]
+        now = self._around.now()
+        began = ExecutionStarted(now, flow.id, given, view.labels, None, execution_id)
+        more: list[Event] = []
         if from_task is not None:
-            events += _results_before(view, from_task, now)
-            events.append(ExecutionRerun(now, by, reason, 0, from_task))
-        wake, status = Wake(WakeReason.DUE, now), ExecutionStatus.RUNNING
-        new = NewExecution(forked, flow.id, flow.document, flow.digest, now, events, wake, status)
+            more += _results_before(view, from_task, now)
+            more.append(ExecutionRerun(now, by, reason, 0, from_task))
+        new = due_execution(flow, began, more)
         self._around.create(new)
-        return forked
+        return new.execution_id
 
     # -- asking
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 import msgspec
 from uuid_utils import uuid7
@@ -13,7 +12,7 @@ from flow_manager.core.children import ChildStart, ParentLink
 from flow_manager.core.decide import deadline_of
 from flow_manager.core.decision import Action, Finish, Park, Plan, RunAttempt
 from flow_manager.core.definition import Flow
-from flow_manager.core.events import ExecutionStarted, decode_event
+from flow_manager.core.events import Event, ExecutionStarted, decode_event
 from flow_manager.core.starting import results_to_undo
 from flow_manager.core.states import ExecutionStatus, Wake, WakeReason
 from flow_manager.core.view import View
@@ -116,21 +115,28 @@ def children_of(view: View, starts: Sequence[ChildStart], now: datetime) -> tupl
 
 
 def _child(view: View, start: ChildStart, now: datetime, depth: int) -> NewExecution:
-    flow = start.flow
     link = ParentLink(view.execution_id, start.run, start.attempt, start.index, depth)
-    labels: Mapping[str, Any] = flow.labels
-    began = ExecutionStarted(now, flow.id, start.input, labels, link)
-    wake = Wake(WakeReason.DUE, now)
+    began = ExecutionStarted(now, start.flow.id, start.input, start.flow.labels, link)
+    return due_execution(start.flow, began)
+
+
+def due_execution(
+    flow: Flow, began: ExecutionStarted, more: Sequence[Event] = (), terms: Terms | None = None
+) -> NewExecution:
+    """An execution that is created without being driven, and due at once; its first events are `began` and
+    `more`."""
+    wake = Wake(WakeReason.DUE, began.at)
     return NewExecution(
         str(uuid7()),
         flow.id,
         flow.document,
         flow.digest,
-        now,
-        [began],
+        began.at,
+        [began, *more],
         wake,
         ExecutionStatus.RUNNING,
-        link,
+        began.parent,
+        terms=terms,
     )
 
 

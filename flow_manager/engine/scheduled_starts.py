@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-
-from uuid_utils import uuid7
+from typing import Any
 
 from flow_manager.core.attempts import format_time
 from flow_manager.core.definition import Flow
 from flow_manager.core.events import ExecutionStarted
 from flow_manager.core.plain import shown
 from flow_manager.core.schedule_document import ScheduleDocument
-from flow_manager.core.states import ExecutionStatus, Wake, WakeReason
 from flow_manager.engine.flows import StoredFlows
 from flow_manager.engine.inputs import accepted_input
-from flow_manager.engine.terms import terms_by_the_clock
+from flow_manager.engine.recording import due_execution
+from flow_manager.engine.terms import terms_of
 from flow_manager.errors import InvalidRequest, InvalidSchedule, Problem
 from flow_manager.ports.scheduling import ScheduleReader
-from flow_manager.ports.store import NewExecution
+from flow_manager.ports.starting import StartOptions
+from flow_manager.ports.store import NewExecution, Terms
 
 
 class ScheduledStarts:
@@ -42,18 +43,7 @@ class ScheduledStarts:
         own = {"schedule": document.id, "nominal_time": format_time(nominal)}
         labels = {**flow.labels, **document.labels, **own}
         began = ExecutionStarted(now, flow.id, given, labels)
-        wake = Wake(WakeReason.DUE, now)
-        return NewExecution(
-            str(uuid7()),
-            flow.id,
-            flow.document,
-            flow.digest,
-            now,
-            [began],
-            wake,
-            ExecutionStatus.RUNNING,
-            terms=terms_by_the_clock(flow, given),
-        )
+        return due_execution(flow, began, terms=_terms_of(flow, given))
 
     def check(self, document: ScheduleDocument) -> Flow:
         """The flow of a schedule. Raises `InvalidSchedule` if it is not there or refuses the input."""
@@ -63,7 +53,13 @@ class ScheduledStarts:
             detail = f"no flow {shown(document.flow_id)} is published{what}"
             raise InvalidSchedule(detail, [Problem("#/flow_id", "unknown-flow", detail)])
         try:
-            terms_by_the_clock(flow, accepted_input(flow, document.input, self._most_input))
+            _terms_of(flow, accepted_input(flow, document.input, self._most_input))
         except InvalidRequest as error:
             raise InvalidSchedule(str(error), error.problems) from error
         return flow
+
+
+def _terms_of(flow: Flow, input: Mapping[str, Any]) -> Terms | None:
+    """As if somebody had started the published flow. Raises `InvalidRequest` if the input gives no
+    concurrency key."""
+    return terms_of(flow, input, StartOptions(), is_published=True)

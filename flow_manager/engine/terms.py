@@ -51,7 +51,8 @@ def asked_of(flow: Flow, input: Mapping[str, Any], options: StartOptions | None,
         return PLAIN
     options = options or StartOptions()
     _check_delay(options.start_at, now)
-    return Asked(_terms_of(flow, input, options), options.version, options.start_at)
+    terms = terms_of(flow, input, options, is_published=bool(options.version))
+    return Asked(terms, options.version, options.start_at)
 
 
 def _check_delay(start_at: datetime | None, now: datetime) -> None:
@@ -60,32 +61,19 @@ def _check_delay(start_at: datetime | None, now: datetime) -> None:
         raise InvalidRequest(detail, [Problem("#/start_at", "out-of-range", detail)])
 
 
-def terms_by_the_clock(flow: Flow, input: Mapping[str, Any]) -> Terms | None:
-    """Of a published flow that a schedule starts: those that the flow itself has. Raises `InvalidRequest` if
-    the input gives no concurrency key."""
-    terms = Terms(slot=slot_of(flow, input), rate=_rate_of(flow))
-    return None if terms == Terms() else terms
-
-
-def _terms_of(flow: Flow, input: Mapping[str, Any], options: StartOptions) -> Terms | None:
-    """None if there are none, as for most."""
-    slot = slot_of(flow, input)
+def terms_of(
+    flow: Flow, input: Mapping[str, Any], options: StartOptions, *, is_published: bool
+) -> Terms | None:
+    """None if there are none, as for most. Raises `InvalidRequest` if the input gives no concurrency key."""
+    slot = None if flow.concurrency is None else _slot(flow, flow.concurrency, input)
     if slot is not None and options.start_at is not None:
         detail = "a flow with 'concurrency' cannot be started for a later time"
         raise InvalidRequest(detail, [Problem("#/start_at", "conflict", detail)])
-    rate = _rate_of(flow) if options.version else None
+    rate = None
+    if flow.rate is not None and is_published:
+        rate = Rate(flow.id, flow.rate.per / flow.rate.limit, flow.rate.limit)
     terms = Terms(options.key, options.fingerprint, options.priority, slot, rate)
     return None if terms == Terms() else terms
-
-
-def _rate_of(flow: Flow) -> Rate | None:
-    return None if flow.rate is None else Rate(flow.id, flow.rate.per / flow.rate.limit, flow.rate.limit)
-
-
-def slot_of(flow: Flow, input: Mapping[str, Any]) -> Slot | None:
-    """The slot that an execution with this input needs, if it needs one. Raises `InvalidRequest` if the input
-    gives no key for it."""
-    return None if flow.concurrency is None else _slot(flow, flow.concurrency, input)
 
 
 def _slot(flow: Flow, concurrency: Concurrency, input: Mapping[str, Any]) -> Slot:
