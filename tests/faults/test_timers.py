@@ -3,17 +3,14 @@ the wall clock."""
 
 from __future__ import annotations
 
-import math
 import signal
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import httpx
 import pytest
@@ -33,6 +30,7 @@ from tests.support.documents import document, task
 from tests.support.fakes import FakeWorker
 from tests.support.service import Service
 from tests.support.soundness import assert_sound, starts
+from tests.support.watching import Watch, p99
 
 TIMER = document(task("wait", {"until": "${input.until}"}), task("nothing"), flow_id="timer")
 FRESH = document(task("nothing"), flow_id="fresh")
@@ -92,45 +90,10 @@ def fired_once(database: Path, journal: Path, execution_ids: Sequence[str]) -> l
     return timers
 
 
-def percentile(numbers: Sequence[float], share: float) -> float:
-    return sorted(numbers)[math.ceil(len(numbers) * share) - 1]
-
-
-class Watch:
-    """Asks for health, and executes something, again and again as long as it is the context; how long each
-    took, in seconds."""
-
-    def __init__(self, service: Service) -> None:
-        self.health: list[float] = []
-        self.fresh: list[float] = []
-        self._client = httpx.Client(base_url=service.client.base_url, timeout=60.0)
-        self._stopping = threading.Event()
-        self._threads = [threading.Thread(target=self._ask), threading.Thread(target=self._execute)]
-
-    def __enter__(self) -> Self:
-        for each in self._threads:
-            each.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stopping.set()
-        for each in self._threads:
-            each.join()
-        self._client.close()
-
-    def _ask(self) -> None:
-        while not self.health or not self._stopping.wait(0.01):
-            answer = self._client.get("/health")
-            assert answer.status_code == 200
-            self.health.append(answer.elapsed.total_seconds())
-
-    def _execute(self) -> None:
-        while not self.fresh or not self._stopping.wait(0.05):
-            answer = self._client.post("/flow/execute", json=FRESH)
-            assert answer.json()["status"] == "completed"
-            self.fresh.append(answer.elapsed.total_seconds())
+def execute(client: httpx.Client) -> httpx.Response:
+    answer = client.post("/flow/execute", json=FRESH)
+    assert answer.json()["status"] == "completed"
+    return answer
 
 
 class Scale(NamedTuple):
@@ -152,22 +115,22 @@ def test_timers_of_one_moment_fire_once_each_and_keep_nobody_waiting(tmp_path: P
     journal = tmp_path / "starts"
     options = ("--log-level", "error")
     with Service(tmp_path, *options, environment={"TASK_JOURNAL": str(journal)}) as service:
-        with Watch(service) as idle:
+        with Watch(service, pause=0.01) as idle, Watch(service, execute, pause=0.05):
             time.sleep(1)
         due = datetime.now(UTC) + timedelta(seconds=scale.timers / STARTS_PER_SECOND)
         execution_ids = start_all(service, [due] * scale.timers)
         assert datetime.now(UTC) < due, "they were not started in time"
         time.sleep((due - datetime.now(UTC)).total_seconds())
 
-        with Watch(service) as busy:
+        with Watch(service, pause=0.01) as busy, Watch(service, execute, pause=0.05) as fresh:
             await_none(service, "waiting", 3 * scale.lateness)
         await_none(service, "running", scale.lateness)
         assert service.stop() == 0
 
     timers = fired_once(service.database, journal, execution_ids)
-    assert percentile([timer.lateness for timer in timers], 0.99) <= scale.lateness
-    assert percentile(busy.health, 0.99) <= max(HEALTHY, 2 * percentile(idle.health, 0.99))
-    assert max(busy.fresh) <= scale.fresh
+    assert p99([timer.lateness for timer in timers]) <= scale.lateness
+    assert p99(busy.seconds) <= max(HEALTHY, 2 * p99(idle.seconds))
+    assert max(fresh.seconds) <= scale.fresh
     assert_sound(service.database, execution_ids, journal)
 
 

@@ -56,9 +56,5 @@ class Watch:
                 self._others.append(answer.status_code)
 
 
-def percentile(numbers: Sequence[float], share: float) -> float:
-    return sorted(numbers)[math.ceil(len(numbers) * share) - 1]
-
-
 def p99(numbers: Sequence[float]) -> float:
-    return percentile(numbers, 0.99)
+    return sorted(numbers)[math.ceil(len(numbers) * 0.99) - 1]
