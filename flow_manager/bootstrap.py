@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import NoReturn, TypeVar
+from typing import Final, NoReturn, TypeVar
 
 from flow_manager.api.app import create_app
 from flow_manager.api.server import ApiServer, startable
@@ -53,9 +53,9 @@ log = logging.getLogger(__name__)
 
 WEBHOOKS_SECRET = "webhooks"
 """The secret that signs what the webhooks of the settings are told, if there is one of this name."""
-OTHER_THREADS = 24
+OTHER_THREADS: Final = 24
 """Those besides what is set: the loop, the journal, the web server's own, a watcher for each process."""
-LEAST_HANDLERS = 3
+LEAST_HANDLERS: Final = 3
 EXIT_OK = 0
 EXIT_IO_ERROR = 74
 """EX_IOERR of sysexits.h: the store failed under the service."""

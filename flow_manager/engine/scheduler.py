@@ -21,13 +21,7 @@ from flow_manager.core.schedules import jitter_of
 from flow_manager.engine.lookout import Lookout
 from flow_manager.engine.scheduled_starts import ScheduledStarts
 from flow_manager.engine.zone_data import zone_data
-from flow_manager.errors import (
-    InvalidRequest,
-    RateLimited,
-    ScheduleConflict,
-    StoreDamaged,
-    StoreError,
-)
+from flow_manager.errors import InvalidRequest, RateLimited, ScheduleConflict, StoreDamaged, StoreError
 from flow_manager.ports.clock import Clock
 from flow_manager.ports.scheduling import Fired, FireOutcome, Firing, Queued, ScheduleStore, StoredSchedule
 from flow_manager.ports.store import NewExecution
