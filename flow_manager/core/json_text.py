@@ -24,8 +24,9 @@ _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][-+]?[0-9]++)?")
 _NUMBER_LIKE = re.compile(r"[-+.0-9eE]*+")
 _WORD = re.compile(r"-?[A-Za-z_$][A-Za-z0-9_$]*+")
 _ESCAPE = re.compile(r'\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4})')
-_CHARACTERS = re.compile(rf'[^"\\\x00-\x1f]*+(?:{_ESCAPE.pattern}[^"\\\x00-\x1f]*+)*+')
-_BRACKETS_AND_TEXTS = re.compile(r'[\[\]{}]|"[^"\\]*+(?:\\.[^"\\]*+)*+"?+', re.DOTALL)
+# What is repeated is atomic, as in `core.cel.text`.
+_CHARACTERS = re.compile(rf'[^"\\\x00-\x1f]*+(?:(?>{_ESCAPE.pattern}[^"\\\x00-\x1f]*+))*+')
+_BRACKETS_AND_TEXTS = re.compile(r'[\[\]{}]|"[^"\\]*+(?:(?>\\.[^"\\]*+))*+"?+', re.DOTALL)
 _SURROGATES = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
 
 _NOT_FINITE = {"NaN", "-NaN", "Infinity", "-Infinity"}

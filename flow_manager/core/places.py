@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-_TOKEN = re.compile(r'"(?:[^"\\\n]++|\\.)*+"?+|[\[\]{},:]|[^\s"\[\]{},:]++')
+_TOKEN = re.compile(r'"(?:(?>[^"\\\n]++|\\.))*+"?+|[\[\]{},:]|[^\s"\[\]{},:]++')
 """A text, a mark or anything else between spaces. A text that is not closed ends with its line."""
 
 

@@ -13,9 +13,13 @@ MOST_NESTING: Final = 24
 """Brackets within each other. The library gives up at 32, and counts more than brackets."""
 MOST_OPERATORS: Final = 500
 
-_SIMPLE_TEXT: Final = r"'(?:[^'\\\n\r]|\\.)*+'|\"(?:[^\"\\\n\r]|\\.)*+\""
-_LONG_TEXT: Final = r"'''(?:[^'\\]|\\.|'(?!''))*+'''|\"\"\"(?:[^\"\\]|\\.|\"(?!\"\"))*+\"\"\""
-_RAW_TEXT: Final = r"'''(?:[^']|'(?!''))*+'''|\"\"\"(?:[^\"]|\"(?!\"\"))*+\"\"\"|'[^'\n\r]*+'|\"[^\"\n\r]*+\""
+# What a possessive repetition repeats is atomic: where its last try fails, CPython before 3.11.5 goes on from
+# the middle of it otherwise (gh-100061, gh-106052).
+_SIMPLE_TEXT: Final = r"'(?:(?>[^'\\\n\r]|\\.))*+'|\"(?:(?>[^\"\\\n\r]|\\.))*+\""
+_LONG_TEXT: Final = r"'{3}(?:(?>[^'\\]|\\.|'(?!'')))*+'{3}|\"{3}(?:(?>[^\"\\]|\\.|\"(?!\"\")))*+\"{3}"
+_RAW_TEXT: Final = (
+    r"'{3}(?:(?>[^']|'(?!'')))*+'{3}|\"{3}(?:(?>[^\"]|\"(?!\"\")))*+\"{3}|'[^'\n\r]*+'|\"[^\"\n\r]*+\""
+)
 _TOKEN: Final = re.compile(
     rf"""
     (?P<space>   [ \t\n\r\f]++ | //[^\n]*+ )
