@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,7 @@ from flow_manager.errors import (
 )
 from flow_manager.ports.backend import Summary
 from flow_manager.stores.sqlite import file
-from flow_manager.stores.sqlite.reader import SqliteReader
+from flow_manager.stores.sqlite.reader import STATEMENTS, SqliteReader
 from flow_manager.stores.sqlite.store import SqliteStore
 from tests.support.disks import remount_read_only, small_disk
 from tests.support.executions import NOW, due, last_step, new_execution, next_events, step
@@ -82,6 +85,35 @@ def test_a_read_only_disk_with_a_log_that_was_not_copied_shows_nothing_older(tmp
 
         with closing(SqliteReader(folder / "killed.db")) as reader, pytest.raises(StoreReadOnly, match="wal"):
             reader.history(acknowledged)
+
+
+@pytest.mark.parametrize("log_is_empty", [False, True])
+def test_a_file_in_use_is_not_read_only_because_descriptors_are_lacking(
+    tmp_path: Path, log_is_empty: bool
+) -> None:
+    """With an empty log it would even be read as one that nobody ever changes."""
+    database = tmp_path / "a.db"
+    with closing(file.open_writer(database, "full", STATEMENTS)) as writer:
+        if log_is_empty:
+            writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+        assert (Path(f"{database}-wal").stat().st_size == 0) == log_is_empty
+        with one_descriptor_left(), pytest.raises(StoreError) as refusal:
+            file.open_reader(database)
+
+        assert type(refusal.value) is StoreError
+        file.open_reader(database).close()
+
+
+@contextmanager
+def one_descriptor_left() -> Iterator[None]:
+    next_one = os.open(os.devnull, os.O_RDONLY)
+    os.close(next_one)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next_one + 1, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 # -- damaged files

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -100,13 +101,20 @@ def open_reader(path: Path) -> apsw.Connection:
         return connection
 
 
+_OUT_OF_FILES: Final = (errno.EMFILE, errno.ENFILE)
+"""The errors of a system that gives no more descriptors: they say nothing about the file."""
+
+
 def _open_read_only(path: Path) -> apsw.Connection:
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
     try:
         connection.pragma("schema_version")
         return connection
     except (apsw.CantOpenError, apsw.ReadOnlyError):
+        is_out_of_files = connection.system_errno in _OUT_OF_FILES
         connection.close(True)
+        if is_out_of_files:
+            raise
     except BaseException:
         connection.close(True)
         raise
