@@ -45,10 +45,12 @@ class Report:
         return len(self.accepted) / self.seconds
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Connection:
     sock: socket.socket
     received: bytes = b""
+    is_asked: bool = False
+    """Whether an answer is out."""
 
     def answer(self) -> tuple[bytes, bytes] | None:
         """The head and the body, when they are there. Raises `ConnectionError`."""
@@ -98,8 +100,10 @@ class _Clients:
         try:
             connection.sock.sendall(self._request)
         except OSError:
-            self._lose(connection)
+            self.report.unanswered += 1
+            self._close(connection)
         else:
+            connection.is_asked = True
             self._out += 1
 
     def _connect(self) -> _Connection | None:
@@ -113,7 +117,15 @@ class _Clients:
         return None
 
     def _lose(self, connection: _Connection) -> None:
-        self.report.unanswered += 1
+        """The service has closed it; one on which no answer is out it may close when it likes."""
+        if connection.is_asked:
+            self._out -= 1
+            self.report.unanswered += 1
+        else:
+            self._free.remove(connection)
+        self._close(connection)
+
+    def _close(self, connection: _Connection) -> None:
         self._selector.unregister(connection.sock)
         connection.sock.close()
         self._open -= 1
@@ -124,10 +136,10 @@ class _Clients:
             try:
                 answer = connection.answer()
             except OSError:
-                self._out -= 1
                 self._lose(connection)
                 continue
             if answer is not None:
+                connection.is_asked = False
                 self._out -= 1
                 self._note(*answer)
                 self._free.append(connection)
