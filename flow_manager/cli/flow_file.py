@@ -37,8 +37,9 @@ class FlowFile:
     labels: Mapping[str, str]
 
     @classmethod
-    def read(cls, path: Path, settings: Settings) -> Self:
-        """Read and check a file. Problems are in the report, also if the file is not even JSON."""
+    def read(cls, path: Path, settings: Settings | None) -> Self:
+        """Read and check a file; without settings, whatever its task types are. Problems are in the report,
+        also if the file is not even JSON."""
         is_stdin = str(path) == "-"
         name = STDIN if is_stdin else str(path)
         content = sys.stdin.buffer.read() if is_stdin else path.read_bytes()
@@ -47,7 +48,8 @@ class FlowFile:
             asked = ExecutionRequest.of(read_json(content))
         except InvalidInput as error:
             return cls(name, text, Report(tuple(error.problems), (), None), {}, {})
-        report = FlowParser(bootstrap.build_registry(settings).input_models()).check(asked.document)
+        models = None if settings is None else bootstrap.build_registry(settings).input_models()
+        report = FlowParser(models).check(asked.document)
         if asked.problems:
             report = replace(report, errors=(*asked.problems, *report.errors), flow=None)
         return cls(name, text, report, asked.input, asked.labels)

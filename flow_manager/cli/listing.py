@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from flow_manager.cli import output
-from flow_manager.cli.options import setting_options
+from flow_manager.cli.options import count_option, setting_options
 from flow_manager.cli.source import open_search, url_option
 from flow_manager.core.states import ExecutionStatus, WakeReason
 from flow_manager.errors import InvalidRequest, Problem
@@ -16,13 +16,7 @@ from flow_manager.ports.search import DEFAULT_LISTED, MOST_LISTED, Filter, Page,
 
 
 @click.command("list", short_help="List executions, the newest first.")
-@click.option(
-    "--limit",
-    type=click.IntRange(1, MOST_LISTED),
-    default=DEFAULT_LISTED,
-    show_default=True,
-    help="At most so many.",
-)
+@count_option("--limit", DEFAULT_LISTED, MOST_LISTED, "At most so many.")
 @click.option("--flow-id", metavar="ID", help="Only of this flow.")
 @click.option("--version", metavar="NUMBER", help="Only of this published version of the flow.")
 @click.option(

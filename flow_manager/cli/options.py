@@ -69,6 +69,11 @@ def _option(setting: Setting) -> Callable[[_Command], _Command]:
     )
 
 
+def count_option(name: str, default: int, most: int, help: str) -> Callable[[_Command], _Command]:
+    """Give a command an option that is a number from 1 to `most`."""
+    return click.option(name, type=click.IntRange(1, most), default=default, show_default=True, help=help)
+
+
 def settings_from(options: Mapping[str, object]) -> Settings:
     """The settings of a command from its options and the environment.
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 import click
 
 from flow_manager.cli import output
+from flow_manager.cli.options import count_option
 from flow_manager.cli.service import told, url_option
 from flow_manager.client import Client, Schedule
 from flow_manager.core.attempts import format_time
@@ -35,13 +36,7 @@ def schedule() -> None:
 
 @schedule.command("list", short_help="List schedules.")
 @url_option
-@click.option(
-    "--limit",
-    type=click.IntRange(1, MOST_LISTED),
-    default=DEFAULT_LISTED,
-    show_default=True,
-    help="At most so many.",
-)
+@count_option("--limit", DEFAULT_LISTED, MOST_LISTED, "At most so many.")
 @as_json_option
 def list_schedules(url: str, limit: int, as_json: bool) -> None:
     """List schedules, by id."""
@@ -113,13 +108,7 @@ def trigger(schedule_id: str, url: str) -> None:
 
 @schedule.command(short_help="Check a schedule and show its next times.")
 @file_argument
-@click.option(
-    "--count",
-    type=click.IntRange(1, MOST_PREVIEWED),
-    default=DEFAULT_PREVIEWED,
-    show_default=True,
-    help="So many times.",
-)
+@count_option("--count", DEFAULT_PREVIEWED, MOST_PREVIEWED, "So many times.")
 @as_json_option
 def preview(file: Path, count: int, as_json: bool) -> None:
     """Check the schedule in FILE (- is standard input) and show its next times. Needs no service."""

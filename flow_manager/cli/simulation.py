@@ -6,7 +6,6 @@ The code of the tasks is not needed, so task types are not checked.
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -14,20 +13,17 @@ from typing import Any, Final
 import click
 import orjson
 
-from flow_manager.api.execution_request import ExecutionRequest
 from flow_manager.cli import flow_file, output
 from flow_manager.cli.documents import show_report
 from flow_manager.cli.executions import as_json_option
 from flow_manager.cli.exits import ExitCode
-from flow_manager.cli.flow_file import STDIN, FlowFile
+from flow_manager.cli.flow_file import FlowFile
 from flow_manager.core.attempts import format_time
-from flow_manager.core.parser import FlowParser
-from flow_manager.core.report import Report
 from flow_manager.core.simulation.cases import CaseResult, Coverage, coverage_of, run_cases
 from flow_manager.core.simulation.mocks import parse_simulation
 from flow_manager.core.simulation.simulate import Simulated, simulate
 from flow_manager.core.values import read_json
-from flow_manager.errors import InvalidFlow, InvalidInput, InvalidRequest, Problem
+from flow_manager.errors import InvalidFlow, InvalidRequest, Problem
 
 _WHOLE: Final = frozenset({"mocks", "signals", "faults"})
 """Members that tell a whole simulation from mocks by task."""
@@ -54,7 +50,7 @@ def simulate_flow(
     Nothing is executed and nothing is stored. A task without a mock succeeds without data. Exits with
     0 also if the simulated execution fails, and with 2 if something cannot be simulated.
     """
-    checked = read_file(file)
+    checked = FlowFile.read(file, None)
     flow = checked.report.flow
     if flow is None:
         show_report(checked)
@@ -84,7 +80,7 @@ def test_flows(ctx: click.Context, /, files: Sequence[Path], as_json: bool) -> N
     code = ExitCode.OK
     bodies = []
     for file in files:
-        checked = read_file(file)
+        checked = FlowFile.read(file, None)
         results = _run_cases(checked)
         if results is None or checked.report.flow is None:
             code = ExitCode.INVALID
@@ -98,22 +94,6 @@ def test_flows(ctx: click.Context, /, files: Sequence[Path], as_json: bool) -> N
     if as_json:
         output.show_json(bodies)
     ctx.exit(code)
-
-
-def read_file(path: Path) -> FlowFile:
-    """A checked flow file, whatever its task types are."""
-    is_stdin = str(path) == "-"
-    name = STDIN if is_stdin else str(path)
-    content = sys.stdin.buffer.read() if is_stdin else path.read_bytes()
-    text = content.decode("utf-8", "replace")
-    try:
-        asked = ExecutionRequest.of(read_json(content))
-    except InvalidInput as error:
-        return FlowFile(name, text, Report(tuple(error.problems), (), None), {}, {})
-    report = FlowParser().check(asked.document)
-    if asked.problems:
-        report = Report((*asked.problems, *report.errors), report.warnings, None)
-    return FlowFile(name, text, report, asked.input, asked.labels)
 
 
 def _told(checked: FlowFile, options: Mapping[str, str | None]) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from flow_manager.cli import flow_file, output
 from flow_manager.cli.documents import show_report
 from flow_manager.cli.executions import as_json_option
 from flow_manager.cli.exits import ExitCode
-from flow_manager.cli.options import setting_options, settings_from
-from flow_manager.cli.simulation import read_file
+from flow_manager.cli.flow_file import FlowFile
+from flow_manager.cli.options import count_option, setting_options, settings_from
 from flow_manager.core.definition import Flow
 from flow_manager.core.execution_id import read_execution_id
 from flow_manager.core.simulation.whatif import Comparison, WhatIf, summary_of
@@ -37,13 +37,7 @@ MOST_COMPARED: Final = 100_000
     metavar="ID",
     help="The newest executions of this flow. Default: of the flow in FILE.",
 )
-@click.option(
-    "--limit",
-    type=click.IntRange(1, MOST_COMPARED),
-    default=DEFAULT_COMPARED,
-    show_default=True,
-    help="At most so many of them.",
-)
+@count_option("--limit", DEFAULT_COMPARED, MOST_COMPARED, "At most so many of them.")
 @as_json_option
 @setting_options("database")
 @click.pass_context
@@ -62,7 +56,7 @@ def what_if(
     Shows how many take the same route, which take another and where, and which need a result that was
     never recorded. Nothing is executed, and nothing that is stored is changed.
     """
-    checked = read_file(file)
+    checked = FlowFile.read(file, None)
     flow = checked.report.flow
     if flow is None:
         show_report(checked)

@@ -9,6 +9,21 @@ import msgspec
 
 from flow_manager.core.answers import Moment
 
+FireOutcome = Literal[
+    "started",
+    "queued",
+    "skipped_overlap",
+    "skipped_missed",
+    "skipped_full",
+    "skipped_rate",
+    "no_flow",
+    "bad_input",
+    "triggered",
+    "backfilled",
+    "damaged",
+]
+"""What became of a nominal time."""
+
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     """A schedule as it stands. `schedule` is its document, None if it is damaged; `next_time` is when it is
@@ -34,19 +49,7 @@ class ScheduleFire(msgspec.Struct, frozen=True):
 
     nominal_time: Moment
     time: Moment
-    outcome: Literal[
-        "started",
-        "queued",
-        "skipped_overlap",
-        "skipped_missed",
-        "skipped_full",
-        "skipped_rate",
-        "no_flow",
-        "bad_input",
-        "triggered",
-        "backfilled",
-        "damaged",
-    ]
+    outcome: FireOutcome
     execution_id: str | None
 
 

@@ -16,6 +16,7 @@ import msgspec
 
 from flow_manager.core.attempts import format_time
 from flow_manager.core.catching_up import Occurrence, next_occurrence
+from flow_manager.core.schedule_answers import FireOutcome
 from flow_manager.core.schedule_document import ScheduleDocument, stored_schedule
 from flow_manager.core.schedules import jitter_of
 from flow_manager.engine.lookout import Lookout
@@ -23,7 +24,7 @@ from flow_manager.engine.scheduled_starts import ScheduledStarts
 from flow_manager.engine.zone_data import zone_data
 from flow_manager.errors import InvalidRequest, RateLimited, ScheduleConflict, StoreDamaged, StoreError
 from flow_manager.ports.clock import Clock
-from flow_manager.ports.scheduling import Fired, FireOutcome, Firing, Queued, ScheduleStore, StoredSchedule
+from flow_manager.ports.scheduling import Fired, Firing, Queued, ScheduleStore, StoredSchedule
 from flow_manager.ports.store import NewExecution
 
 log = logging.getLogger(__name__)

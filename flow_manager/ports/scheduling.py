@@ -13,11 +13,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from flow_manager.core.attempts import format_time
+from flow_manager.core.schedule_answers import FireOutcome
 from flow_manager.core.schedule_document import Overlap
 from flow_manager.ports.store import NewExecution
 
@@ -28,21 +29,6 @@ MOST_QUEUED: Final = 100
 """Nominal times of one schedule that wait for the `rate` of its flow."""
 DEFAULT_PREVIEWED: Final = 10
 MOST_PREVIEWED: Final = 100
-
-FireOutcome = Literal[
-    "started",
-    "queued",
-    "skipped_overlap",
-    "skipped_missed",
-    "skipped_full",
-    "skipped_rate",
-    "no_flow",
-    "bad_input",
-    "triggered",
-    "backfilled",
-    "damaged",
-]
-"""What became of a nominal time."""
 
 
 class StoredSchedule(msgspec.Struct, frozen=True):

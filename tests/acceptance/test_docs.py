@@ -25,13 +25,13 @@ from flow_manager.core.document import ConditionDocument, FlowDocument, RetryDoc
 from flow_manager.core.events import Event
 from flow_manager.core.graph import mermaid
 from flow_manager.core.parser import FlowParser
+from flow_manager.core.schedule_answers import FireOutcome
 from flow_manager.core.schedule_document import Missed, Overlap, ScheduleDocument
 from flow_manager.core.simulation.cases import Case, Expectation
 from flow_manager.core.simulation.mocks import Fault, Mock, MockError, SentSignal
 from flow_manager.core.states import ExecutionStatus, WakeReason
 from flow_manager.core.steps import STEP_TYPES
 from flow_manager.errors import FlowManagerError, Problem
-from flow_manager.ports.scheduling import FireOutcome
 from flow_manager.settings import NAMED_ELSEWHERE, SETTINGS, Settings
 from flow_manager.tasks.builtin.command_input import CommandInput
 from flow_manager.tasks.builtin.http_input import HttpInput

@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol, TypeVar, cast
 
 import msgspec
 
+from flow_manager.core.schedule_answers import FireOutcome
 from flow_manager.errors import (
     ConcurrencyFull,
     FlowManagerError,
@@ -21,7 +22,6 @@ from flow_manager.ports.scheduling import (
     Begun,
     Fire,
     Fired,
-    FireOutcome,
     Firing,
     Queued,
     StoredSchedule,
