@@ -16,12 +16,12 @@ from flow_manager.cli import flow_file, output
 from flow_manager.cli.documents import show_report
 from flow_manager.cli.exits import ExitCode
 from flow_manager.cli.flow_file import FlowFile
+from flow_manager.cli.json_option import read_object
 from flow_manager.cli.options import setting_options, settings_from
 from flow_manager.core.definition import Flow
 from flow_manager.core.states import ExecutionStatus
-from flow_manager.core.values import read_json
 from flow_manager.core.view import View
-from flow_manager.errors import InvalidRequest, Problem, StoreLocked
+from flow_manager.errors import StoreLocked
 from flow_manager.ports.backend import Backend
 from flow_manager.settings import Settings
 
@@ -45,7 +45,7 @@ def run(ctx: click.Context, /, file: Path, input_text: str | None, **options: ob
     if flow is None:
         show_report(checked)
         ctx.exit(ExitCode.INVALID)
-    input = checked.input if input_text is None else _read_input(input_text)
+    input = checked.input if input_text is None else read_object(input_text, "--input")
     with _backend(settings, checked.name) as backend:
         view = _execute(backend, flow, input, checked.labels)
     if not output.is_terminal():
@@ -57,15 +57,6 @@ def _quieter_on_a_terminal(options: Mapping[str, object]) -> Mapping[str, object
     """Where the progress is shown, the log need not tell it again, unless it was asked to."""
     is_asked = options.get("log_level") is not None or "FLOW_MANAGER_LOG_LEVEL" in os.environ
     return options if is_asked or not output.is_terminal() else {**options, "log_level": "error"}
-
-
-def _read_input(text: str) -> Mapping[str, Any]:
-    content = Path(text[1:]).read_bytes() if text.startswith("@") else os.fsencode(text)
-    value = read_json(content)
-    if not isinstance(value, dict):
-        problem = Problem("#", "wrong-type", "the input of an execution is an object")
-        raise InvalidRequest("--input must be a JSON object", [problem])
-    return value
 
 
 @contextlib.contextmanager

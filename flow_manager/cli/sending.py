@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
 import click
 
 from flow_manager.cli import output
+from flow_manager.cli.json_option import read_value
 from flow_manager.cli.service import url_option
 from flow_manager.client import Accepted, Client
 from flow_manager.core.execution_id import read_execution_id
-from flow_manager.core.values import read_json
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -75,7 +73,7 @@ def cancel(text: str, reason: str, by: str, as_json: bool, url: str) -> None:
 def signal(text: str, name: str, payload: str | None, by: str, as_json: bool, url: str) -> None:
     """Send the signal NAME to the execution ID."""
     execution_id = read_execution_id(text)
-    value = None if payload is None else _read_payload(payload)
+    value = _read(payload, "--payload")
     with Client(url) as client:
         _show(client.signal(execution_id, name, value, by=by), as_json, f"has the signal {name}")
 
@@ -111,9 +109,9 @@ def retry(execution_id: str, said: _Said) -> None:
 @click.option("--result", metavar="JSON|@FILE", help="The data that the task comes to.")
 def rerun(execution_id: str, said: _Said, task: str, input: str | None, result: str | None) -> None:
     """Have the execution ID go on at TASK."""
-    given = None if result is None else {"data": _read_payload(result)}
+    given = None if result is None else {"data": read_value(result, "--result")}
     with Client(said.url) as client:
-        accepted = client.rerun(execution_id, task, input=_read(input), result=given, **said.who)
+        accepted = client.rerun(execution_id, task, input=_read(input, "--input"), result=given, **said.who)
         _show(accepted, said.as_json, f"goes on at {task}")
 
 
@@ -130,7 +128,7 @@ def rerun(execution_id: str, said: _Said, task: str, input: str | None, result: 
 def skip(execution_id: str, said: _Said, data: str | None, outcome: str) -> None:
     """Give the result of the task for which the execution ID waits."""
     with Client(said.url) as client:
-        accepted = client.skip(execution_id, _read(data), outcome=outcome, **said.who)
+        accepted = client.skip(execution_id, _read(data, "--data"), outcome=outcome, **said.who)
         _show(accepted, said.as_json, f"has the result {outcome}")
 
 
@@ -141,16 +139,12 @@ def skip(execution_id: str, said: _Said, data: str | None, outcome: str) -> None
 def fork(execution_id: str, said: _Said, from_task: str | None, input: str | None) -> None:
     """Start another execution of the same flow, with the results of the execution ID so far."""
     with Client(said.url) as client:
-        accepted = client.fork(execution_id, from_task, input=_read(input), **said.who)
+        accepted = client.fork(execution_id, from_task, input=_read(input, "--input"), **said.who)
         _show(accepted, said.as_json, "was started")
 
 
-def _read(text: str | None) -> Any:
-    return None if text is None else _read_payload(text)
-
-
-def _read_payload(text: str) -> object:
-    return read_json(Path(text[1:]).read_bytes() if text.startswith("@") else os.fsencode(text))
+def _read(text: str | None, option: str) -> Any:
+    return None if text is None else read_value(text, option)
 
 
 def _show(accepted: Accepted, as_json: bool, what: str) -> None:

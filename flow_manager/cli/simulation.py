@@ -5,7 +5,6 @@ The code of the tasks is not needed, so task types are not checked.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -18,12 +17,13 @@ from flow_manager.cli.documents import show_report
 from flow_manager.cli.executions import as_json_option
 from flow_manager.cli.exits import ExitCode
 from flow_manager.cli.flow_file import FlowFile
+from flow_manager.cli.json_option import read_object
 from flow_manager.core.attempts import format_time
 from flow_manager.core.simulation.cases import CaseResult, Coverage, coverage_of, run_cases
 from flow_manager.core.simulation.mocks import parse_simulation
 from flow_manager.core.simulation.simulate import Simulated, simulate
 from flow_manager.core.values import read_json
-from flow_manager.errors import InvalidFlow, InvalidRequest, Problem
+from flow_manager.errors import InvalidFlow
 
 _WHOLE: Final = frozenset({"mocks", "signals", "faults"})
 """Members that tell a whole simulation from mocks by task."""
@@ -101,22 +101,13 @@ def _told(checked: FlowFile, options: Mapping[str, str | None]) -> dict[str, Any
     told: dict[str, Any] = {"input": checked.input, "labels": checked.labels}
     mocks, given = options.get("mocks_text"), options.get("input_text")
     if mocks is not None:
-        value = _read_object(mocks, "--mocks")
+        value = read_object(mocks, "--mocks")
         told |= value if _WHOLE & value.keys() else {"mocks": value}
     if given is not None:
-        told["input"] = _read_object(given, "--input")
+        told["input"] = read_object(given, "--input")
     if options.get("now") is not None:
         told["now"] = options["now"]
     return told
-
-
-def _read_object(text: str, option: str) -> dict[str, Any]:
-    content = Path(text[1:]).read_bytes() if text.startswith("@") else os.fsencode(text)
-    value = read_json(content)
-    if not isinstance(value, dict):
-        problem = Problem("#", "wrong-type", f"what {option} is given is an object")
-        raise InvalidRequest(f"{option} must be a JSON object", [problem])
-    return value
 
 
 def _show_simulated(simulated: Simulated) -> None:

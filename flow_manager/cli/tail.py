@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
-from http.client import HTTPException, HTTPResponse
 from typing import Any, Final
-from urllib.error import HTTPError
-from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
 
 import click
 import httpx
@@ -22,12 +18,13 @@ from flow_manager.cli.executions import event_row, written
 from flow_manager.cli.exits import ExitCode
 from flow_manager.cli.options import setting_options, settings_from
 from flow_manager.cli.source import address_of, url_option
+from flow_manager.client.connection import check_address, silence
 from flow_manager.client.failures import failure_of
 from flow_manager.core.events import Event, ExecutionEnded, decode_event
 from flow_manager.core.execution_id import read_execution_id
 from flow_manager.core.states import ExecutionStatus
 from flow_manager.engine.following import Followers
-from flow_manager.errors import ExecutionUnknown, ServiceUnreachable, SettingsError
+from flow_manager.errors import ExecutionUnknown, ServiceUnreachable
 
 SILENCE: Final = 45.0
 """Seconds without even a heartbeat after which a service is gone."""
@@ -69,43 +66,41 @@ def _stored(options: Mapping[str, object], execution_id: str) -> Iterator[Event]
 
 
 def _served(url: str, execution_id: str) -> Iterator[Event]:
-    """The service may let go of us, as when it restarts: then ask for what follows the last event."""
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise SettingsError("--url is the address of a service, such as http://127.0.0.1:5000")
-    address = f"{url.rstrip('/')}/v1/executions/{execution_id}/events"
+    """The service may let go of us, as when it restarts: then ask for what follows the last event. Raises
+    `ServiceUnreachable`, and the error of a problem."""
+    check_address(url)
+    path = f"/v1/executions/{execution_id}/events"
     seq, event = 0, None
-    while not isinstance(event, ExecutionEnded):
-        if seq:
-            time.sleep(_BEFORE_NEXT_TRY)
-        with _opened(address, seq) as answer, contextlib.suppress(HTTPException, OSError):  # cut off
-            for body in _bodies(answer):
-                seq = body.pop("seq")
-                event = decode_event(msgspec.json.encode(body))
-                yield event
-        if event is None:
-            return
+    with httpx.Client(base_url=url, timeout=SILENCE) as client:
+        while not isinstance(event, ExecutionEnded):
+            if seq:
+                time.sleep(_BEFORE_NEXT_TRY)
+            headers = {"Accept": "text/event-stream", "Last-Event-ID": str(seq)}
+            with _opened(client, client.build_request("GET", path, headers=headers)) as answer:
+                for body in _bodies(answer):
+                    seq = body.pop("seq")
+                    event = decode_event(msgspec.json.encode(body))
+                    yield event
+            if event is None:
+                return
 
 
-def _opened(address: str, after: int) -> HTTPResponse:
-    """Raises `ExecutionUnknown`, `ServiceUnreachable`, and the error of a problem."""
-    asked = Request(address, headers={"Accept": "text/event-stream", "Last-Event-ID": str(after)})
+@contextlib.contextmanager
+def _opened(client: httpx.Client, request: httpx.Request) -> Iterator[httpx.Response]:
     try:
-        answer: HTTPResponse = urlopen(asked, timeout=SILENCE)
-    except HTTPError as error:
-        refused = httpx.Response(
-            error.code,
-            headers=error.headers.items(),
-            content=error.read(),
-            request=httpx.Request("GET", address),
-        )
-        raise failure_of(refused, ExecutionUnknown) from error
-    except (HTTPException, OSError) as error:
-        raise ServiceUnreachable(f"{address} does not answer: {error}") from error
-    return answer
+        answer = client.send(request, stream=True)
+    except httpx.TransportError as error:
+        raise ServiceUnreachable(silence(str(client.base_url), error)) from error
+    with closing(answer):
+        if not answer.is_success:
+            answer.read()
+            raise failure_of(answer, ExecutionUnknown)
+        with contextlib.suppress(httpx.TransportError):  # cut off in the middle
+            yield answer
 
 
-def _bodies(answer: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+def _bodies(answer: httpx.Response) -> Iterator[dict[str, Any]]:
     """What the service tells until it or the execution ends."""
-    for line in answer:
-        if line.startswith(b"data: "):
+    for line in answer.iter_lines():
+        if line.startswith("data: "):
             yield msgspec.json.decode(line[6:])

@@ -14,7 +14,7 @@ import httpx
 import msgspec
 
 from flow_manager.client.failures import failure_of, retry_after_of
-from flow_manager.errors import FlowManagerError, ServiceUnreachable, SettingsError
+from flow_manager.errors import FlowManagerError, InvalidRequest, ServiceUnreachable, SettingsError
 
 FIRST_PAUSE: Final = 0.1
 """Longest pause before the second try, in seconds; each further one is twice as long,"""
@@ -22,6 +22,9 @@ LONGEST_PAUSE: Final = 5.0
 """but no longer than this."""
 MOST_RETRY_AFTER: Final = 30
 """Seconds of `Retry-After` beyond which nobody waits for the next try."""
+
+MOST_HOST: Final = 254
+"""Characters of the name of a host; so many, and it is none."""
 
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 """What happens before anything of a request was sent."""
@@ -59,9 +62,7 @@ class Connection:
         pause: Callable[[float], None] = time.sleep,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise SettingsError(f"{url[:256]!r} is no address of a service; one is http://127.0.0.1:5000")
+        check_address(url)
         self._url = url
         self._timeout = timeout
         self._tries = tries
@@ -76,7 +77,7 @@ class Connection:
         self._pause(seconds)
 
     def send(self, call: Call) -> httpx.Response:
-        """The answer, of 2xx. Raises `ServiceUnreachable`, and the error of a problem."""
+        """The answer, of 2xx. Raises `ServiceUnreachable`, `InvalidRequest` and the error of a problem."""
         tried = 0
         while True:
             tried += 1
@@ -98,12 +99,20 @@ class Connection:
             self._pause(least + self._jitter(tried))
 
     def _try(self, call: Call) -> httpx.Response:
+        try:
+            return self._http.send(self._request(call))
+        except UnicodeEncodeError as error:
+            raise InvalidRequest(
+                f"{error.object[:64]!r} is no text: it cannot be written in UTF-8"
+            ) from error
+
+    def _request(self, call: Call) -> httpx.Request:
         headers = dict(call.headers or {})
         content = None
         if call.method != "GET":
             content = msgspec.json.encode({} if call.body is None else call.body)
             headers["Content-Type"] = "application/json"
-        return self._http.request(
+        return self._http.build_request(
             call.method,
             call.path,
             content=content,
@@ -116,10 +125,27 @@ class Connection:
         return self._chance() * min(LONGEST_PAUSE, math.ldexp(FIRST_PAUSE, tried - 1))
 
     def _silence(self, call: Call, error: httpx.TransportError) -> str:
-        reason = str(error) or type(error).__name__
         if call.is_repeatable or isinstance(error, _NOT_SENT):
-            return f"{self._url} does not answer: {reason}; is the service running there?"
+            return silence(self._url, error)
+        reason = str(error) or type(error).__name__
         return f"{self._url} gave no answer to {call.method} {call.path}, which may have happened: {reason}"
+
+
+def check_address(url: str) -> None:
+    """Raises `SettingsError` if it is no address of a service."""
+    try:
+        parts = urlsplit(url)
+        host = httpx.URL(url).raw_host
+        is_one = parts.scheme in ("http", "https") and 0 < len(host) < MOST_HOST and parts.port != 0
+    except (ValueError, httpx.InvalidURL):
+        is_one = False
+    if not is_one:
+        raise SettingsError(f"{url[:256]!r} is no address of a service; one is http://127.0.0.1:5000")
+
+
+def silence(url: str, error: httpx.TransportError) -> str:
+    """That nobody answers at an address, in a sentence."""
+    return f"{url} does not answer: {str(error) or type(error).__name__}; is the service running there?"
 
 
 def _pause_asked_for(response: httpx.Response) -> int | None:

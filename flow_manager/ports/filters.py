@@ -51,7 +51,12 @@ def _error(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    return _matching(text, rf"(?=.{{1,{MOST_TEXT}}}$){LINE}")
+    return _line(text, least=1)
+
+
+def _line(text: str, least: int) -> str:
+    text.encode()  # a command line may hold bytes that are no text: a UnicodeEncodeError is a ValueError
+    return _matching(text, rf"(?=.{{{least},{MOST_TEXT}}}$){LINE}")
 
 
 def _matching(text: str, pattern: str) -> str:
@@ -117,9 +122,9 @@ def _read_labels(texts: Sequence[str], faults: list[Fault]) -> tuple[tuple[str, 
     labels = []
     for text in texts:
         name, colon, value = text.partition(":")
-        is_line = len(value) <= MOST_TEXT and re.fullmatch(LINE, value) is not None
-        if not colon or not is_line or not re.fullmatch(LABEL, name):
+        try:
+            _matching(colon, ":")
+            labels.append((_matching(name, LABEL), _line(value, least=0)))
+        except ValueError:
             faults.append(Fault("label", "bad-label", "the name of a label, a colon, and its value"))
-        else:
-            labels.append((name, value))
     return tuple(labels)

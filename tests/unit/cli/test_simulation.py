@@ -91,9 +91,9 @@ def test_what_it_waits_for_is_shown(flow_manager: CommandLine) -> None:
     ("arguments", "words"),
     [
         (["--mocks", '{"fetsh": [{}]}'], "did you mean 'fetch'?"),
-        (["--mocks", "[]"], "--mocks must be a JSON object"),
+        (["--mocks", "[]"], "'--mocks': it must be a JSON object"),
         (["--mocks", "{"], "not JSON"),
-        (["--input", "3"], "--input must be a JSON object"),
+        (["--input", "3"], "'--input': it must be a JSON object"),
         (["--now", "tomorrow"], "#/now"),
     ],
 )

@@ -202,10 +202,20 @@ def test_paths_stand_below_that_of_the_address() -> None:
     assert (request.headers["Prefer"], request.headers["Content-Type"]) == ("wait=1", "application/json")
 
 
-@pytest.mark.parametrize("url", ["", "localhost:5000", "ftp://x", "http://", "/v1"])
+@pytest.mark.parametrize(
+    "url", ["", "localhost:5000", "ftp://x", "http://", "/v1", "http://[::1", "http://x:70000"]
+)
 def test_what_is_no_address_is_refused(url: str) -> None:
     with pytest.raises(SettingsError, match=r"is no address of a service; one is http://127\.0\.0\.1:5000"):
         Connection(url, timeout=1, tries=1)
+
+
+def test_what_is_no_text_is_refused_before_anything_is_sent() -> None:
+    connection = Connection("http://127.0.0.1:9", timeout=1, tries=1)
+
+    for call in (Call("POST", "/", {"a": "\udcff"}), Call("GET", "/", parameters={"q": "\udcff"})):
+        with pytest.raises(InvalidRequest, match="is no text"):
+            connection.send(call)
 
 
 def test_every_error_that_the_service_answers_with_is_raised_by_the_client() -> None:
