@@ -16,7 +16,7 @@ from flow_manager.stores.sqlite.reader import STATEMENTS
 from flow_manager.stores.sqlite.search import Known, candidates, key_range, sparsest
 from flow_manager.stores.sqlite.store import SqliteStore
 from tests.conformance.search_behaviour import FIRST, SearchBehaviour, all_pages
-from tests.support.executions import new_execution
+from tests.support.executions import for_signal, new_execution
 
 HERE = Path(search.__file__).with_name("search.sql").read_text(encoding="utf-8")
 NAMES = re.findall(r"^-- name: (\w+)$", HERE, re.MULTILINE)
@@ -51,6 +51,25 @@ class TestSqliteSearch(SearchBehaviour):
             assert store.find(nothing, None, 3).last == everything[9].execution_id
             assert list(store.executions(limit=35)) == everything
             assert all_pages(store, Filter(), 8) == everything
+
+        self.run(scenario)
+
+    def test_the_few_that_run_are_found_in_one_look_behind_however_many_that_wait(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(search, "MOST_EXAMINED", 10)
+
+        async def scenario(store: Store) -> None:
+            running = [new_execution(), new_execution()]
+            for each in (*running, *(new_execution(for_signal()) for _ in range(30))):
+                await store.start(each)
+
+            for wanted in (Filter(status=ExecutionStatus.RUNNING), Filter(reason=WakeReason.CLAIM)):
+                found = store.find(wanted, None, 3)
+                assert [each.execution_id for each in found.executions] == [
+                    each.execution_id for each in reversed(running)
+                ]
+                assert found.last is None
 
         self.run(scenario)
 
@@ -124,9 +143,9 @@ def _places(sql: str) -> int:
         (Filter(labels=(("a", "1"), ("b", "2"))), Known(), [["keys_with_label"], ["keys_with_label"]]),
         (Filter(status=ExecutionStatus.COMPLETED), Known(), [["keys_by_id"]]),
         (Filter(status=ExecutionStatus.FAILED), Known(), [["keys_not_completed"]]),
-        (Filter(status=ExecutionStatus.RUNNING), Known(), [["keys_open"]]),
+        (Filter(status=ExecutionStatus.RUNNING), Known(), [["keys_claimed"]]),
         (Filter(status=ExecutionStatus.QUARANTINED), Known(), [["keys_parked"]]),
-        (Filter(reason=WakeReason.CLAIM), Known(), [["keys_open"]]),
+        (Filter(reason=WakeReason.CLAIM), Known(), [["keys_claimed"]]),
         (Filter(reason=WakeReason.CODE), Known(), [["keys_parked"]]),
         (
             Filter(flow_id="f", labels=(("a", "1"),), status=ExecutionStatus.CANCELLED),

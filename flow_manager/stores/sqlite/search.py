@@ -160,13 +160,11 @@ def _of_status(status: ExecutionStatus) -> list[Candidate]:
     reasons = reasons_of(status)
     if status is ExecutionStatus.COMPENSATING:
         return [[Source("keys_ending", (reason.value,)) for reason in reasons]]
-    if WakeReason.CLAIM in reasons:
-        return [[Source("keys_open")]]
     return [[_of_reason(reason) for reason in reasons]]
 
 
 def _of_reason(reason: WakeReason) -> Source:
-    return Source("keys_open") if reason is WakeReason.CLAIM else Source("keys_parked", (reason.value,))
+    return Source("keys_claimed") if reason is WakeReason.CLAIM else Source("keys_parked", (reason.value,))
 
 
 def reasons_of(status: ExecutionStatus) -> list[WakeReason]:
