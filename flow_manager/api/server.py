@@ -44,7 +44,11 @@ HEEDED: Final = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 IDLE_THREAD: Final = 60
 """Seconds after which a handler thread without work ends."""
 CLIENT_SILENCE: Final = 60_000
-"""Milliseconds after which a client is dropped that takes nothing of what is sent to it."""
+"""Milliseconds after which a client is dropped that takes nothing of what is sent to it. One that is silent
+for as long is asked whether it is still there: of a host that vanished within a body nothing comes any more,
+and what waits for the rest would hold its thread for ever."""
+PROBES_APART: Final = 15
+"""Seconds between two such questions."""
 LAST_ANSWERS: Final = 5.0
 """Seconds for answers under way to reach their clients after the drain."""
 
@@ -218,6 +222,9 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # of Linux; the connections have it from the listener
             listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, CLIENT_SILENCE)
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, CLIENT_SILENCE // 1000)
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, PROBES_APART)
         listening.bind(address)
         listening.listen(BACKLOG)
     except OSError as error:

@@ -14,13 +14,13 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from flow_manager.core.events import AttemptStarted, ExecutionEnded, ExecutionEnding, ExecutionStarted
+from flow_manager.core.events import ExecutionEnded, ExecutionEnding, ExecutionStarted
 from flow_manager.core.results import TaskError
 from flow_manager.core.states import ENDED, ExecutionStatus, Wake, WakeReason
 from flow_manager.errors import ExecutionUnknown
 from flow_manager.ports.search import Filter, Summary
 from flow_manager.ports.store import NewExecution, Step, Store
-from tests.support.executions import NOW, claimed, due, new_execution, step
+from tests.support.executions import NOW, claimed, due, new_execution, next_events, step
 
 Answer = TypeVar("Answer")
 
@@ -195,11 +195,12 @@ class SearchBehaviour(ABC):
 
         self.run(scenario)
 
-    def test_news_of_a_long_execution_come_in_parts(self) -> None:
+    @pytest.mark.parametrize(("steps", "size"), [(160, 1), (8, 200_000)], ids=["long", "large"])
+    def test_news_of_an_execution_with_much_to_tell_come_in_parts(self, steps: int, size: int) -> None:
         async def scenario(store: Store) -> None:
             claim = await store.start(new_execution())
-            for seq in range(2, 162):
-                await store.commit(step(claim, seq, [AttemptStarted(NOW, "first", seq)]))
+            for number in range(steps):
+                await store.commit(step(claim, 2 + 3 * number, next_events(number + 1, "x" * size)))
             history = list(store.history(claim.execution_id))
 
             told, parts = list(store.news(claim.execution_id, 0).events), 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -40,7 +40,9 @@ Answer = TypeVar("Answer")
 CONNECTIONS: Final = 4
 MOST_CHILDREN_LISTED: Final = 1_000
 MOST_STEPS_OF_NEWS: Final = 50
-"""Steps of an execution whose events are read at once."""
+"""Steps of an execution whose events are read at once,"""
+MOST_BYTES_OF_NEWS: Final = 256 << 10
+"""and after how many bytes no further step is: whoever is slow to take them has them in memory meanwhile."""
 DUE_COUNTED: Final = 100_000
 """How far overdue executions are counted."""
 
@@ -149,13 +151,13 @@ class SqliteReader(SqliteShelfReader):
         with self._connections.lent() as connection, connection, damage:
             found: Any = connection.execute(STATEMENTS["execution_by_id"], (key,)).fetchone()
             bounds = (key, after + 1, MOST_STEPS_OF_NEWS + 1)
-            rows: list[Any] = connection.execute(STATEMENTS["events_after"], bounds).fetchall()
+            rows, is_all = _first_of(connection.execute(STATEMENTS["events_after"], bounds))
             if found is None:
                 raise ExecutionUnknown(f"no execution has the id {execution_id[:64]!r}")
             first = rows[0][0] if rows else 1
-            stored = events_of_rows(key, rows[:MOST_STEPS_OF_NEWS], first)
+            stored = events_of_rows(key, rows, first)
             events = [decode_event(event) for event in stored][after + 1 - first :]
-        return News(events, bool(found[0]) and len(rows) <= MOST_STEPS_OF_NEWS)
+        return News(events, bool(found[0]) and is_all)
 
     def violations(self, *, quick: bool = False) -> Sequence[Violation]:
         found: list[Violation] = []
@@ -236,6 +238,18 @@ def _summary(*row: Any) -> Summary:
         None if error is None else _text(error),
         _REASON_OF.get(_text(reason)),
     )
+
+
+def _first_of(found: Iterable[Any]) -> tuple[list[Any], bool]:
+    """As many rows of events as are read at once, and whether these are all."""
+    rows: list[Any] = []
+    size = 0
+    for row in found:
+        if len(rows) == MOST_STEPS_OF_NEWS or size >= MOST_BYTES_OF_NEWS:
+            return rows, False
+        rows.append(row)
+        size += len(row[2])
+    return rows, True
 
 
 def _labels(text: bytes) -> Mapping[str, str]:
