@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import statistics
@@ -20,6 +21,9 @@ from benchmarks.bare import Commit
 from benchmarks.embedded import embedded, parse, recorded
 from benchmarks.figures import Figure
 from benchmarks.flows import chain
+from benchmarks.http import CONNECTIONS
+from benchmarks.load import load
+from benchmarks.servers import service
 from flow_manager.core.definition import Flow
 from flow_manager.core.events import Event, ExecutionEnded, ExecutionStarted, decode_event
 from flow_manager.core.results import TaskError
@@ -46,6 +50,10 @@ MOST_FOR_TEXT: Final = 500
 """Milliseconds for a text, which has no index: a page looks at 20,000 executions and no further."""
 MOST_MILLISECONDS: Final = 20_000
 """For which one kind of question is asked again and again."""
+
+ROUNDS: Final = 3
+SECONDS: Final = 2.5
+WARM_UP_SECONDS: Final = 1.0
 
 PAGES: Final = {
     "plain": Filter(),
@@ -79,6 +87,7 @@ def stored() -> list[Figure]:
                 },
                 "counts": _asked(reader.counts, 20),
             }
+        share = _share_of_an_empty_store(database, Path(other, "empty.db"))
     return [
         _figure(f"seconds to fill in {STORED:,} executions", filled, 120, "s"),
         _figure("bytes of an execution of 3 tasks", size, MOST_BYTES, "bytes"),
@@ -88,7 +97,30 @@ def stored() -> list[Figure]:
             )
             for what, (median, worst, most) in asked.items()
         ),
+        share,
     ]
+
+
+def _share_of_an_empty_store(stored: Path, empty: Path) -> Figure:
+    """W1c on both. They take turns, so that both meet the same machine."""
+    body = json.dumps(chain(3, "bench.nothing")).encode()
+    with service(stored, "--log-level", "warning") as full, service(empty, "--log-level", "warning") as bare:
+        rates: dict[int, list[float]] = {bare.port: [], full.port: []}
+        for port in rates:
+            load(port, "/flow/execute", body, CONNECTIONS, WARM_UP_SECONDS)
+        for _ in range(ROUNDS):
+            for port, measured in rates.items():
+                measured.append(load(port, "/flow/execute", body, CONNECTIONS, SECONDS)["per_second"])
+    limit, rate = map(statistics.median, rates.values())
+    return Figure(
+        "W4",
+        f"POST /flow/execute with {STORED:,} stored, and with none",
+        f"{rate:,.0f} flows/s",
+        f"{limit:,.0f} flows/s",
+        rate / limit,
+        "at least",
+        0.90,
+    )
 
 
 def _figure(what: str, value: float, target: float, unit: str) -> Figure:
