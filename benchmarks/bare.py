@@ -16,11 +16,11 @@ from uuid import UUID
 import apsw
 from uuid_utils import uuid7
 
+from flow_manager.stores.sqlite.batches import Row, StepWriter
 from flow_manager.stores.sqlite.file import open_writer
 from flow_manager.stores.sqlite.reader import STATEMENTS
 from flow_manager.stores.sqlite.write_ahead_log import PASSIVE_CHECKPOINT
 
-Row = tuple[object, ...]
 Commit = tuple[int, int, str, int]
 """The row of events that one transaction added: first number, last number, text, checksum."""
 
@@ -59,6 +59,7 @@ class BareLoop:
 
     def __init__(self, folder: Path, recorded: Recorded) -> None:
         self._db = open_writer(folder / "bare.db", "full", STATEMENTS)
+        self._steps = StepWriter(self._db, STATEMENTS)
         self._recorded = recorded
         self._log_pages = 0
         self._db.set_wal_hook(self._note_log_size)
@@ -88,48 +89,24 @@ class BareLoop:
 
     def _write(self, keys: Sequence[bytes], leave_out: int = 0) -> None:
         commits = self._recorded.commits
-        last = len(commits) - 1
-        for number, (seq, last_seq, events, checksum) in enumerate(commits[: len(commits) - leave_out]):
-            rows = [(key, seq, last_seq, events, checksum) for key in keys]
-            self._db.execute("BEGIN IMMEDIATE")
-            if number == 0:
-                self._start(keys, last_seq)
-            elif number < last:
-                self._move(keys, seq - 1, last_seq)
-            else:
-                self._end(keys, seq - 1)
-            self._many("add_events", rows)
-            self._db.execute("COMMIT")
+        for number, commit in enumerate(commits[: len(commits) - leave_out]):
+            self._steps.write(self._rows(keys, commit, is_last=number == len(commits) - 1))
             if self._log_pages >= PASSIVE_CHECKPOINT:
                 self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+
+    def _rows(self, keys: Sequence[bytes], commit: Commit, *, is_last: bool) -> list[Row]:
+        """In the order of `steps.sql`."""
+        seq, last_seq, events, checksum = commit
+        now = time.time_ns() // 1000
+        kind, digest = ("start", self._recorded.digest) if seq == 1 else ("end" if is_last else "move", None)
+        wake: Row = (None, None, last_seq, None, 0) if is_last else ("claim", now, last_seq, "", 0)
+        status, ended_at = ("completed", now) if is_last else (None, None)
+        rest: Row = (*wake, status, ended_at, None, CHECKSUM, digest, now, None, events, checksum)
+        return [(kind, key, 1, seq - 1, 0, *rest) for key in keys]
 
     def _note_log_size(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
         self._log_pages = pages
         return apsw.SQLITE_OK
 
-    def _start(self, keys: Sequence[bytes], last_seq: int) -> None:
-        now = _now()
-        self._many(
-            "add_execution", [(key, self._recorded.digest, None, now, None, CHECKSUM, None) for key in keys]
-        )
-        self._many("add_wake", [(key, "claim", now, 1, last_seq, "", 0) for key in keys])
-
-    def _move(self, keys: Sequence[bytes], seq: int, last_seq: int) -> None:
-        now = _now()
-        self._many("move_wake", [("claim", now, last_seq, "", 0, key, 1, seq, 0) for key in keys])
-
-    def _end(self, keys: Sequence[bytes], seq: int) -> None:
-        now = _now()
-        self._many("end_wake", [(key, 1, seq, 0) for key in keys])
-        self._many("end_execution", [("completed", now, CHECKSUM, None, key) for key in keys])
-        self._many("count_ended", [("completed", len(keys))])
-
-    def _many(self, statement: str, rows: Sequence[Row]) -> None:
-        self._db.executemany(STATEMENTS[statement], rows)
-
     def close(self) -> None:
         self._db.close()
-
-
-def _now() -> int:
-    return time.time_ns() // 1000

@@ -8,7 +8,7 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -27,14 +27,14 @@ from benchmarks.servers import service
 from flow_manager.core.definition import Flow
 from flow_manager.core.events import Event, ExecutionEnded, ExecutionStarted, decode_event
 from flow_manager.core.results import TaskError
-from flow_manager.core.states import ExecutionStatus
+from flow_manager.core.states import ExecutionStatus, Wake, WakeReason
 from flow_manager.engine.search import ExecutionSearch
 from flow_manager.ports.search import Filter
-from flow_manager.ports.store import NewExecution
-from flow_manager.stores.sqlite.batches import StartRows
+from flow_manager.ports.store import Claim, NewExecution, Step
+from flow_manager.stores.sqlite.batches import Row, StepWriter, start_row, step_row
 from flow_manager.stores.sqlite.file import open_writer
 from flow_manager.stores.sqlite.reader import STATEMENTS, SqliteReader
-from flow_manager.stores.sqlite.rows import history_row, to_key
+from flow_manager.stores.sqlite.rows import to_key
 
 STORED: Final = int(os.environ.get("BENCH_STORED", "1000000"))
 WEIGHED: Final = 10_000
@@ -142,10 +142,11 @@ def _asked(ask: Callable[[], object], most: float) -> tuple[float, float, float]
 
 
 class _Filler:
-    """Writes ended executions in large transactions, by the rows of the store itself."""
+    """Writes ended executions as the store does, many in a transaction."""
 
     def __init__(self, database: Path, commits: Sequence[Commit], *, has_labels: bool) -> None:
         self._db = open_writer(database, "relaxed", STATEMENTS)
+        self._steps = StepWriter(self._db, STATEMENTS)
         self._has_labels = has_labels
         self._flows = [parse(chain(3, "bench.nothing", f"flow{number}")) for number in range(FLOWS)]
         self._bounds = [(seq, last) for seq, last, _, _ in commits]
@@ -160,14 +161,15 @@ class _Filler:
         """The ids, the oldest first."""
         ids: list[str] = []
         for start in range(0, count, AT_ONCE):
-            new = [self._execution(number) for number in range(start, min(start + AT_ONCE, count))]
-            self._write(new)
-            ids += [each.execution_id for each in new]
+            with self._db:
+                ids += [self._execution(number) for number in range(start, min(start + AT_ONCE, count))]
+            self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         self._db.close()
         return ids
 
-    def _execution(self, number: int) -> NewExecution:
+    def _execution(self, number: int) -> str:
+        """Write one, step by step; its id."""
         flow = self._flows[number % FLOWS]
         labels = {"team": "shop", "customer": str(number % CUSTOMERS)} if self._has_labels else {}
         first, *events, last = self._events
@@ -175,22 +177,19 @@ class _Filler:
         error = None if number % FAILING else TaskError(f"task.failed_{number % 3}", "it failed")
         began = ExecutionStarted(first.at, flow.id, {}, labels)
         ended = ExecutionEnded(last.at, status, error)
-        return self._new(flow, [began, *events, ended], status)
+        execution_id = str(uuid7())
+        self._steps.write(list(self._rows(execution_id, flow, [began, *events, ended], status)))
+        return execution_id
 
-    def _new(self, flow: Flow, events: Sequence[Event], status: ExecutionStatus) -> NewExecution:
-        at = events[0].at
-        return NewExecution(str(uuid7()), flow.id, flow.document, flow.digest, at, events, None, status)
-
-    def _write(self, new: Sequence[NewExecution]) -> None:
-        rows = StartRows(new)
-        history = [
-            history_row(to_key(each.execution_id), seq, each.events[seq - 1 : last])
-            for each in new
-            for seq, last in self._bounds
-        ]
-        with self._db:
-            self._db.executemany(STATEMENTS["add_execution"], rows.executions)
-            self._db.executemany(STATEMENTS["add_label"], rows.labels)
-            self._db.executemany(STATEMENTS["count_ended"], rows.tallies)
-            self._db.executemany(STATEMENTS["add_events"], history)
-        self._db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+    def _rows(
+        self, execution_id: str, flow: Flow, events: Sequence[Event], status: ExecutionStatus
+    ) -> Iterator[Row]:
+        claim = Claim(execution_id, to_key(execution_id), 1)
+        at, claimed = events[0].at, Wake(WakeReason.CLAIM, events[0].at)
+        for seq, last_seq in self._bounds:
+            told, wake = events[seq - 1 : last_seq], None if last_seq == len(events) else claimed
+            if seq == 1:
+                new = NewExecution(execution_id, flow.id, flow.document, flow.digest, at, told, wake, status)
+                yield start_row(new)
+            else:
+                yield step_row(Step(claim, seq - 1, told, wake, status, at))

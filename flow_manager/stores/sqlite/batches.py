@@ -1,16 +1,20 @@
-"""Batches as rows: what starts and steps change, by statement."""
+"""Batches as rows: starts and steps are written as rows of the view `steps`; see `steps.sql`."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
+
+import apsw
+import msgspec
 
 from flow_manager.core.events import Event, ExecutionEnded, ExecutionStarted
 from flow_manager.core.states import ExecutionStatus, WakeReason
 from flow_manager.core.webhooks import Delivery
-from flow_manager.ports.store import Claim, NewExecution, Step
+from flow_manager.errors import StaleClaim
+from flow_manager.ports.store import NewExecution, Step
 from flow_manager.stores.sqlite.rows import (
     end_checksum,
     history_row,
@@ -20,96 +24,132 @@ from flow_manager.stores.sqlite.rows import (
     to_text,
 )
 
-Rows = list[tuple[Any, ...]]
+Row = tuple[Any, ...]
+Rows = list[Row]
+
+MOST_ROWS: Final = 256
+"""Rows that are written by one statement, a power of two; more take several, in one transaction."""
+
+_STALE: Final = "stale claim"
+"""What the fences of `steps.sql` say."""
+_COLUMNS: Final = 19
+_NOTHING: Final[Row] = (None,) * _COLUMNS
+"""A row of no kind, of which nothing becomes."""
 
 
-class StartRows:
-    """What new executions add, and the claims on them."""
+class StepWriter:
+    """Writes rows of the view `steps`, which it makes. There is a statement for each power of two, and a
+    batch is filled up to the next with rows of nothing: so few are prepared, and a batch is one."""
 
-    def __init__(self, starts: Sequence[NewExecution]) -> None:
-        self.claims: dict[str, Claim] = {}
-        self.executions: Rows = []
-        self.wakes: Rows = []
-        self.history: Rows = []
-        self.labels: Rows = []
-        self.outbox: Rows = []
-        self._tally: Counter[str] = Counter()
-        for new in starts:
-            self._add(new)
-        self.tallies: Rows = list(self._tally.items())
+    def __init__(self, connection: apsw.Connection, sql: Mapping[str, str]) -> None:
+        self._db = connection
+        self._insert, _, places = sql["write_steps"].partition(" VALUES ")
+        self._places = places
+        self._statements: dict[int, str] = {1: sql["write_steps"]}
+        connection.execute(sql["prepare_steps"])
 
-    def _add(self, new: NewExecution) -> None:
-        key, wake = to_key(new.execution_id), new.wake
-        self.claims[new.execution_id] = Claim(new.execution_id, key, 1)
-        digest, started_at = bytes.fromhex(new.digest), to_micros(new.started_at)
-        checksum = start_checksum(key, digest, new.flow_id, started_at)
-        status, ended_at, error = None, None, None
-        if wake is None:
-            last = new.events[-1]
-            status, ended_at, error = new.status.value, to_micros(last.at), _error_of(last)
-            self._tally[status] += 1
-            checksum += end_checksum(key, status, ended_at)
-        else:
-            due_at, last_seq = to_micros(wake.due_at), len(new.events)
-            self.wakes.append((key, wake.reason.value, due_at, 1, last_seq, to_text(wake.detail), 0))
-        self.executions.append((key, digest, status, started_at, ended_at, checksum, error))
-        first = new.events[0]
-        if isinstance(first, ExecutionStarted) and first.labels:
-            self.labels += [(key, to_text(name), to_text(value)) for name, value in first.labels.items()]
-        self.history.append(history_row(key, 1, new.events))
-        if new.outbox:
-            self.outbox += _outbox_rows(key, new.outbox, new.events[-1].at)
+    def write(self, rows: Sequence[Row]) -> None:
+        """Raises `StaleClaim`; of the rows of a statement, none is written then."""
+        for part in _parts(rows):
+            size = 1 << (len(part) - 1).bit_length()
+            filling = itertools.repeat(_NOTHING, size - len(part))
+            places = tuple(itertools.chain.from_iterable(itertools.chain(part, filling)))
+            try:
+                self._db.execute(self._statement(size), places)
+            except apsw.ConstraintError as error:
+                if str(error) != _STALE:
+                    raise
+                raise StaleClaim("this claim is no longer the current one; nothing was written") from error
+
+    def _statement(self, size: int) -> str:
+        if size not in self._statements:
+            rows = ", ".join(itertools.repeat(self._places, size))
+            self._statements[size] = f"{self._insert} SELECT * FROM (VALUES {rows})"
+        return self._statements[size]
 
 
-class StepRows:
-    """What the steps of a batch change, by statement."""
-
-    def __init__(self, steps: Sequence[Step]) -> None:
-        self.moved: Rows = []
-        self.parked: Rows = []
-        self.ended: Rows = []
-        self.finals: Rows = []
-        self._tally: Counter[str] = Counter()
-        self.history: Rows = []
-        self.taken: list[tuple[bytes, int]] = []
-        self.outbox: Rows = []
-        for step in steps:
-            self._add(step)
-        self.tallies: Rows = list(self._tally.items())
-
-    def _add(self, step: Step) -> None:
-        claim, wake, last_seq = step.claim, step.wake, step.last_seq
-        key, epoch = claim.key, claim.epoch
-        if wake is None:
-            self.ended.append((key, epoch, last_seq, step.mail))
-            last = step.events[-1]
-            status, ended_at = step.status.value, to_micros(last.at)
-            self._tally[status] += 1
-            self.finals.append((status, ended_at, end_checksum(key, status, ended_at), _error_of(last), key))
-        else:
-            reason, detail = wake.reason.value, to_text(wake.detail)
-            now_last, due_at = last_seq + len(step.events), to_micros(wake.due_at)
-            ending = step.status is ExecutionStatus.COMPENSATING
-            if wake.reason is WakeReason.CLAIM:
-                self.moved.append((reason, due_at, now_last, detail, ending, key, epoch, last_seq, step.mail))
-            else:
-                now = to_micros(step.at)
-                fence = (key, epoch, last_seq)
-                self.parked.append((step.mail, reason, now, due_at, now_last, detail, ending, *fence))
-        if step.events:
-            self.history.append(history_row(key, last_seq + 1, step.events))
-        self.taken += [(key, number) for number in step.taken]
-        if step.outbox:
-            self.outbox += _outbox_rows(key, step.outbox, step.at)
+def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    return (rows[start : start + MOST_ROWS] for start in range(0, len(rows), MOST_ROWS))
 
 
-def _outbox_rows(key: bytes, deliveries: Sequence[Delivery], at: datetime) -> Rows:
+def is_row(command: object) -> bool:
+    """Whether a command is a row of `steps`, and nothing else is to be written for it."""
+    if type(command) is Step:
+        if command.taken or command.outbox or command.children or command.to_children:
+            return False
+        return command.wake is not None or not (command.mail or command.parent)
+    if type(command) is NewExecution:
+        if command.terms or command.children or command.outbox:
+            return False
+        return command.wake is not None or not command.parent
+    return False
+
+
+def start_row(new: NewExecution) -> Row:
+    """What a new execution is."""
+    key, wake = to_key(new.execution_id), new.wake
+    digest, started_at = bytes.fromhex(new.digest), to_micros(new.started_at)
+    checksum = start_checksum(key, digest, new.flow_id, started_at)
+    reason, due_at, detail = None, None, None
+    status, ended_at, error = None, None, None
+    if wake is None:
+        last = new.events[-1]
+        status, ended_at, error = new.status.value, to_micros(last.at), _error_of(last)
+        checksum += end_checksum(key, status, ended_at)
+    else:
+        reason, due_at, detail = wake.reason.value, to_micros(wake.due_at), to_text(wake.detail)
+    _, _, last_seq, events, events_checksum = history_row(key, 1, new.events)
+    labels = _labels_of(new.events[0])
+    # As in `steps.sql`: the kind, its claim and knowledge, its wake, its end, what else is known of it.
+    return (
+        *("start", key, 1, 0, 0),
+        *(reason, due_at, last_seq, detail, 0),
+        *(status, ended_at, error, checksum),
+        *(digest, started_at, labels, events, events_checksum),
+    )
+
+
+def step_row(step: Step) -> Row:
+    """What a step changes and adds."""
+    claim, wake, seen = step.claim, step.wake, step.last_seq
+    key = claim.key
+    last_seq, events, events_checksum = seen, None, None
+    if step.events:
+        _, _, last_seq, events, events_checksum = history_row(key, seen + 1, step.events)
+    if wake is None:
+        last = step.events[-1]
+        status, ended_at = step.status.value, to_micros(last.at)
+        return (
+            *("end", key, claim.epoch, seen, step.mail),
+            *(None, None, last_seq, None, 0),
+            *(status, ended_at, _error_of(last), end_checksum(key, status, ended_at)),
+            *(None, None, None, events, events_checksum),
+        )
+    kind = "move" if wake.reason is WakeReason.CLAIM else "park"
+    is_ending = step.status is ExecutionStatus.COMPENSATING
+    return (
+        *(kind, key, claim.epoch, seen, step.mail),
+        *(wake.reason.value, to_micros(wake.due_at), last_seq, to_text(wake.detail), is_ending),
+        *(None, None, None, None),
+        *(None, to_micros(step.at), None, events, events_checksum),
+    )
+
+
+def outbox_rows(key: bytes, deliveries: Sequence[Delivery], at: datetime) -> Rows:
     """They are due at once."""
     due_at = to_micros(at)
     return [
         (key, each.destination, each.seq, each.delivery_id, each.payload, each.secret, due_at)
         for each in deliveries
     ]
+
+
+def _labels_of(first: Event) -> str | None:
+    if not isinstance(first, ExecutionStarted) or not first.labels:
+        return None
+    return msgspec.json.encode(
+        {to_text(name): to_text(value) for name, value in first.labels.items()}
+    ).decode()
 
 
 def _error_of(last: Event) -> str | None:

@@ -35,7 +35,7 @@ class Gate:
         self._db = connection
         self._sql = sql
         # As long as no flow has slots, ends need not look for any.
-        self._has_slots = bool(connection.execute(sql["any_slot"]).get)
+        self.has_slots = bool(connection.execute(sql["any_slot"]).get)
 
     def admit_all(
         self, starts: Sequence[NewExecution]
@@ -83,7 +83,7 @@ class Gate:
     def ended(self, rows: Rows, at: datetime) -> None:
         """Take back the slots of executions that have ended, and give them to those that wait. A row
         begins with the key of its execution."""
-        if not self._has_slots:
+        if not self.has_slots:
             return
         for row in rows:
             freed: Rows = self._db.execute(self._sql["free_slots"], row[:1]).fetchall()
@@ -93,7 +93,7 @@ class Gate:
     def serve(self, key: bytes, slot_key: str, at: datetime) -> None:
         """Take back what an execution holds that has ended unnoticed, and give what is free to those that
         wait for the same as this one."""
-        self._has_slots = True
+        self.has_slots = True
         self.ended([(key,)], at)
         if slot_key:
             self._give(slot_key, to_micros(at))
@@ -131,7 +131,7 @@ class Gate:
 
     def _place(self, new: NewExecution, key: bytes, slot: Slot, now: int) -> NewExecution:
         """Take a slot, or the last place of those who wait for one."""
-        self._has_slots = True
+        self.has_slots = True
         self._db.execute(self._sql["limit_slots"], (slot.key, slot.limit))
         self._give(slot.key, now)
         if self._used(slot.key, slot.limit) < slot.limit:

@@ -24,6 +24,10 @@ class KnownDefinitions:
         self._added.clear()
         self._dropped.clear()
 
+    def has(self, digest: str) -> bool:
+        """Whether a flow need not be written, as far as is known."""
+        return digest in self._known
+
     def unknown(self, starts: Iterable[NewExecution]) -> dict[str, NewExecution]:
         """An execution for each flow that has to be written now, as far as is known."""
         unknown = {new.digest: new for new in starts if new.digest not in self._known}

@@ -18,7 +18,15 @@ from flow_manager.errors import (
 )
 from flow_manager.ports.retention import Prune, Pruned
 from flow_manager.ports.store import Claim, NewExecution, NewMail, Step
-from flow_manager.stores.sqlite.batches import Rows, StartRows, StepRows
+from flow_manager.stores.sqlite.batches import (
+    Row,
+    Rows,
+    StepWriter,
+    is_row,
+    outbox_rows,
+    start_row,
+    step_row,
+)
 from flow_manager.stores.sqlite.claims import Claims
 from flow_manager.stores.sqlite.commands import (
     ClaimDue,
@@ -35,10 +43,7 @@ from flow_manager.stores.sqlite.gate import Gate
 from flow_manager.stores.sqlite.known_definitions import KnownDefinitions
 from flow_manager.stores.sqlite.mailbox import Mailbox
 from flow_manager.stores.sqlite.pruning import Pruning
-from flow_manager.stores.sqlite.rows import (
-    to_micros,
-    to_text,
-)
+from flow_manager.stores.sqlite.rows import to_micros, to_text
 from flow_manager.stores.sqlite.write_ahead_log import WriteAheadLog
 
 log = logging.getLogger(__name__)
@@ -49,11 +54,12 @@ _REFUSED_ROWS: Final = (apsw.ConstraintError, apsw.MismatchError, apsw.TooBigErr
 
 
 class SqliteLedger:
-    """Writes batches. All rows of one kind go through one statement, prepared once."""
+    """Writes batches. Starts and steps are one statement; without anything else, it is the transaction."""
 
     def __init__(self, connection: apsw.Connection, sql: Mapping[str, str]) -> None:
         self._db = connection
         self._sql = sql
+        self._steps = StepWriter(connection, sql)
         self._definitions = KnownDefinitions()
         self._log = WriteAheadLog(connection)
         self._mailbox = Mailbox(connection, sql)
@@ -66,9 +72,8 @@ class SqliteLedger:
 
     def write(self, batch: Sequence[Command]) -> list[Any]:
         try:
-            self._begin()
-            answers = self._apply(batch)
-            self._db.execute("COMMIT")
+            are_rows = not self._gate.has_slots and all(map(self._is_row, batch))
+            answers = self._apply_rows(batch) if are_rows else self._apply_all(batch)
         except apsw.Error as error:
             self._roll_back()
             raise self._fault_of(error) from error
@@ -78,19 +83,10 @@ class SqliteLedger:
         except Exception as error:  # the command's own fault, found before anything was committed
             self._roll_back()
             raise StoreError(f"this cannot be stored: {type(error).__name__}: {error}") from error
+        self._waits_for_lock = False
         self._definitions.committed()
         self._log.keep_short()
         return answers
-
-    def _begin(self) -> None:
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-        except apsw.BusyError:
-            if not self._waits_for_lock:
-                log.warning("another process holds the database's write lock; waiting for it")
-            self._waits_for_lock = True
-            raise
-        self._waits_for_lock = False
 
     def _roll_back(self) -> None:
         """Some faults have ended the transaction by themselves, and it is SQLite that knows."""
@@ -101,6 +97,9 @@ class SqliteLedger:
         """What an error of SQLite means for the batch, of which nothing is left. Errors that are not
         known to leave nothing behind stay what they are: they end the process."""
         if isinstance(error, apsw.BusyError):
+            if not self._waits_for_lock:
+                log.warning("another process holds the database's write lock; waiting for it")
+            self._waits_for_lock = True
             return StoreLocked("another process holds the write lock of the database; nothing was written")
         if isinstance(error, apsw.FullError):
             self._log.make_room()
@@ -123,7 +122,29 @@ class SqliteLedger:
             log.warning("the database could not be tidied up (%s); the next start verifies it", error)
         self._db.close()
 
-    def _apply(self, batch: Sequence[Command]) -> list[Any]:
+    def _is_row(self, command: Command) -> bool:
+        """Whether a command is a row of `steps`, and nothing else is to be written for it."""
+        return is_row(command) and (
+            not isinstance(command, NewExecution) or self._definitions.has(command.digest)
+        )
+
+    def _apply_rows(self, batch: Sequence[Command]) -> list[Any]:
+        """Outside of a transaction, a statement is one."""
+        self._definitions.begin()
+        claims: dict[str, Claim | FlowManagerError] = {}
+        rows: Rows = []
+        for command in batch:
+            if isinstance(command, NewExecution):
+                rows.append(start_row(command))
+                claims[command.execution_id] = _claim_of(command, rows[-1])
+            elif isinstance(command, Step):
+                rows.append(step_row(command))
+        answers = [self._answer(command, claims) for command in batch]
+        self._write_steps(rows, batch)
+        return answers
+
+    def _apply_all(self, batch: Sequence[Command]) -> list[Any]:
+        self._db.execute("BEGIN IMMEDIATE")
         self._definitions.begin()
         starts = [command for command in batch if type(command) is NewExecution]
         steps = [command for command in batch if type(command) is Step]
@@ -132,7 +153,9 @@ class SqliteLedger:
         if steps:
             self._advance(steps)
         self._set_aside(aside)
-        return [self._answer(command, claims) for command in batch]
+        answers = [self._answer(command, claims) for command in batch]
+        self._db.execute("COMMIT")
+        return answers
 
     def _answer(self, command: Command, claims: Mapping[str, Claim | FlowManagerError]) -> Any:
         """The answer to a command; those of which there are few are carried out here, one by one."""
@@ -198,19 +221,16 @@ class SqliteLedger:
         return claims | refused
 
     def _start(self, starts: Sequence[NewExecution]) -> dict[str, Claim]:
-        rows = StartRows(starts)
         self._add_definitions(starts)
-        self._all("add_execution", rows.executions)
-        self._all("add_wake", rows.wakes)
-        self._all("add_events", rows.history)
-        self._all("add_label", rows.labels)
-        self._all("add_delivery", rows.outbox)
-        self._all("count_ended", rows.tallies)
+        rows = [start_row(new) for new in starts]
+        self._steps.write(rows)
+        for new, row in zip(starts, rows, strict=True):
+            self._all("add_delivery", outbox_rows(row[1], new.outbox, new.events[-1].at))
         self._begin_children(starts)
         for new in starts:
             if new.wake is None and new.parent is not None:
                 self._family.ended(new.parent, new.events[-1])
-        return rows.claims
+        return {new.execution_id: _claim_of(new, row) for new, row in zip(starts, rows, strict=True)}
 
     def _begin_children(self, parents: Sequence[NewExecution] | Sequence[Step]) -> None:
         children = [child for parent in parents if parent.children for child in parent.children]
@@ -224,20 +244,11 @@ class SqliteLedger:
         self._all("add_definition", rows)
 
     def _advance(self, steps: Sequence[Step]) -> None:
-        rows = StepRows(steps)
-        try:
-            self._all_fenced("move_wake", rows.moved)
-            self._all_fenced("park_wake", rows.parked)
-            self._all_fenced("end_wake", rows.ended)
-        except StaleClaim:
-            self._must_know_all_mail(steps)
-            raise
-        self._all("end_execution", rows.finals)
-        self._all("count_ended", rows.tallies)
-        self._all("add_events", rows.history)
-        self._mailbox.taken(rows.taken)
-        self._all("add_delivery", rows.outbox)
-        self._gate.ended(rows.ended, steps[-1].at)
+        self._write_steps([step_row(step) for step in steps], steps)
+        self._mailbox.taken([(step.claim.key, number) for step in steps for number in step.taken])
+        for step in steps:
+            self._all("add_delivery", outbox_rows(step.claim.key, step.outbox, step.at))
+        self._gate.ended([(step.claim.key,) for step in steps if step.wake is None], steps[-1].at)
         self._begin_children(steps)
         for step in steps:
             if step.wake is None:
@@ -246,12 +257,19 @@ class SqliteLedger:
                 if step.parent is not None:
                     self._family.ended(step.parent, step.events[-1])
 
-    def _must_know_all_mail(self, steps: Sequence[Step]) -> None:
+    def _write_steps(self, rows: Rows, batch: Sequence[Command]) -> None:
         """A batch that fails is written again one by one; then it can be told what one was refused for."""
-        if len(steps) == 1:
-            claim, last_seq = steps[0].claim, steps[0].last_seq
-            if self._db.execute(self._sql["claim_with_mail"], (claim.key, claim.epoch, last_seq)).fetchone():
-                raise MailUnread("something was sent to the execution; nothing was written")
+        try:
+            self._steps.write(rows)
+        except StaleClaim:
+            if len(batch) == 1 and isinstance(batch[0], Step):
+                self._must_know_all_mail(batch[0])
+            raise
+
+    def _must_know_all_mail(self, step: Step) -> None:
+        claim = step.claim
+        if self._db.execute(self._sql["claim_with_mail"], (claim.key, claim.epoch, step.last_seq)).fetchone():
+            raise MailUnread("something was sent to the execution; nothing was written")
 
     def _set_aside(self, commands: Sequence[SetAside]) -> None:
         rows: Rows = []
@@ -271,3 +289,8 @@ class SqliteLedger:
         self._db.executemany(self._sql[name], rows)
         if self._db.total_changes() - before != len(rows):
             raise StaleClaim("this claim is no longer the current one; nothing was written")
+
+
+def _claim_of(new: NewExecution, row: Row) -> Claim:
+    _, key, epoch, *_ = row
+    return Claim(new.execution_id, key, epoch)

@@ -2,14 +2,6 @@
 -- Keeps the text of a flow, once per digest.
 INSERT OR IGNORE INTO definitions (digest, flow_id, text) VALUES (?, ?, ?)
 
--- name: add_execution
--- The row of a new execution.
-INSERT INTO executions (id, digest, status, started_at, ended_at, checksum, error) VALUES (?, ?, ?, ?, ?, ?, ?)
-
--- name: add_label
--- What an execution can be found by.
-INSERT INTO labels (execution_id, name, value) VALUES (?, ?, ?)
-
 -- name: count_ended
 -- So many more have ended with this status.
 INSERT INTO tallies (status, ended) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET ended = ended + ?2
@@ -17,29 +9,6 @@ INSERT INTO tallies (status, ended) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET en
 -- name: add_wake
 -- The one wake reason of a new execution.
 INSERT INTO wakes (execution_id, reason, due_at, epoch, last_seq, detail, mail) VALUES (?, ?, ?, ?, ?, ?, ?)
-
--- name: add_events
--- The events of a step.
-INSERT INTO history (execution_id, seq, last_seq, events, checksum) VALUES (?, ?, ?, ?, ?)
-
--- name: move_wake
--- Fenced: changes nothing for a writer whose claim or knowledge of the history is old. One that waits for
--- mail does not go on before its writer knows all that was sent.
-UPDATE wakes SET reason = ?, due_at = ?, last_seq = ?, detail = ?, is_ending = ?
-WHERE execution_id = ? AND epoch = ? AND last_seq = ? AND reason = 'claim' AND (detail = '' OR mail <= ?)
-
--- name: park_wake
--- Fenced like move_wake. An execution to which something was sent that its writer does not know is due at
--- once; it does not go on to wait for something else before.
-UPDATE wakes SET reason = CASE WHEN mail > ?1 THEN 'due' ELSE ?2 END,
-    due_at = CASE WHEN mail > ?1 THEN min(?3, ?4) ELSE ?4 END, last_seq = ?5, detail = ?6, is_ending = ?7
-WHERE execution_id = ?8 AND epoch = ?9 AND last_seq = ?10 AND reason = 'claim'
-    AND (detail IN ('', ?6) OR mail <= ?1)
-
--- name: end_wake
--- Fenced like move_wake: an execution that ends waits for nothing. One to which something was sent that
--- its writer does not know does not end.
-DELETE FROM wakes WHERE execution_id = ? AND epoch = ? AND last_seq = ? AND reason = 'claim' AND mail <= ?
 
 -- name: claim_with_mail
 -- Whether a writer that was refused still has its claim: then there is mail that it does not know.
@@ -167,10 +136,6 @@ WHERE id = ? RETURNING lives
 -- name: children_of
 -- All children of an execution.
 SELECT run, attempt, place, child, CAST(status AS BLOB) FROM children WHERE parent = ? ORDER BY run, attempt, place LIMIT ?
-
--- name: end_execution
--- How and when it ended.
-UPDATE executions SET status = ?, ended_at = ?, checksum = checksum + ?, error = ? WHERE id = ?
 
 -- name: set_aside
 -- Parks an execution as it is, for an operator; fenced by the epoch alone, for its history is in doubt.
