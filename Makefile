@@ -26,8 +26,10 @@ help: ## List what can be made
 serve: $(SERVE_READY) ## Start the service on http://localhost:5000, setting up what is missing
 	@exec $(RUN) app.py
 
+# Two processes, for a machine of two cores: many tests wait. Each takes whole files, in the order of the
+# tree, which has the long ones first; xdist would begin with the files of the most tests.
 test: check ## Check everything, then run the tests
-	$(RUN) -m pytest -m "not torture"
+	$(RUN) -m pytest -m "not torture" -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(TEST_READY) ## Lint, formatting, types and the direction of imports
 	$(RUN) -m ruff check .

@@ -437,14 +437,23 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield service
 
 
+def work_of(service: Service) -> float:
+    """Seconds of a processor that it has taken so far; what else the machine does is not in them."""
+    assert service.process is not None
+    used = psutil.Process(service.process.pid).cpu_times()
+    return used.user + used.system
+
+
 @pytest.mark.parametrize("texts", FULL.values(), ids=FULL)
 def test_a_document_full_of_expressions_is_checked_in_time(crowded: Service, texts: list[str]) -> None:
+    before = work_of(crowded)
+
     answer = crowded.client.post("/flow/validate", json=document(task("nothing", {"a": texts})))
 
     [(place, code)] = codes_of(answer.json())
     assert place.startswith("#/flow/tasks/0/input/a/")
     assert code == "too-many-expressions"
-    assert answer.elapsed.total_seconds() <= 2 * MOST_SECONDS
+    assert work_of(crowded) - before <= 2 * MOST_SECONDS
 
 
 @pytest.mark.parametrize("place", ["input", "output", "when"])
@@ -484,6 +493,11 @@ def test_what_was_checked_does_not_pile_up(crowded: Service) -> None:
 # -- what is recorded
 
 
+def has_lines(file: Path, count: int) -> bool:
+    """Whether so many are written; a body that has only opened the file has told nothing yet."""
+    return file.exists() and file.read_text().count("\n") == count
+
+
 def test_d15_what_an_expression_gave_is_the_same_after_a_crash(tmp_path: Path) -> None:
     seen, gate = tmp_path / "seen", tmp_path / "gate"
     given = {"path": str(seen), "gate": str(gate), "now": "${now}", "id": "${execution.id}"}
@@ -491,10 +505,10 @@ def test_d15_what_an_expression_gave_is_the_same_after_a_crash(tmp_path: Path) -
     service = Service(tmp_path)
     with service:
         execution_id = service.execute(flow, "respond-async").json()["execution_id"]
-        wait_for(lambda: seen.exists() or None, service.log)
+        wait_for(lambda: has_lines(seen, 1) or None, service.log)
         service.kill()
         service.start()
-        wait_for(lambda: True if len(seen.read_text().splitlines()) == 2 else None, service.log)
+        wait_for(lambda: has_lines(seen, 2) or None, service.log)
         gate.touch()
         body = service.await_status(execution_id)
 

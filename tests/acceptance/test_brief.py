@@ -15,7 +15,8 @@ from typing import Any, Self
 
 import pytest
 
-from tests.support.service import ROOT, free_port, wait_for
+from tests.support.ports import free_port
+from tests.support.service import ROOT, wait_for
 
 DOORS = ("app.py", "flow_engine.py", "task_executor.py", "models.py", "sample_tasks.py", "sample_flow.json")
 JSON_BODY = ("-H", "Content-Type: application/json", "-d", "@sample_flow.json")

@@ -26,7 +26,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.support.service import ROOT, free_port, wait_for
+from tests.support.ports import free_port
+from tests.support.service import ROOT, wait_for
 
 PAGES: Final = [
     "README.md",

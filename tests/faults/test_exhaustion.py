@@ -28,8 +28,9 @@ RECOVERY: Final = 5.0
 """Seconds after which it answers everybody again."""
 FILES: Final = 64
 THREADS: Final = 60
-SOMEBODY: Final = 54_321
-"""A user who runs nothing else: threads are counted by user, and root has no limit."""
+SOMEBODY: Final = (1 << 20) + os.getpid()
+"""A user who runs nothing else, not even the same test elsewhere: threads are counted by user, and root has
+no limit."""
 
 
 def with_few_files() -> Sequence[str]:
@@ -61,7 +62,7 @@ class Crowd:
         self.accepted: list[str] = []
         self.statuses: Counter[int] = Counter()
         self.without_retry_after = 0
-        self._url = service.client.base_url
+        self._service = service
         self._stopping = threading.Event()
         self._threads = [threading.Thread(target=self._run) for _ in range(count)]
 
@@ -76,8 +77,10 @@ class Crowd:
             each.join()
 
     def _run(self) -> None:
-        with httpx.Client(base_url=self._url, timeout=3.0) as client:
-            while not self._stopping.is_set():
+        process = self._service.process
+        assert process is not None
+        with httpx.Client(base_url=self._service.client.base_url, timeout=3.0) as client:
+            while not self._stopping.is_set() and process.poll() is None:
                 try:
                     answer = client.post("/flow/execute", json=NAP)
                 except httpx.TransportError:  # nobody has accepted the connection yet

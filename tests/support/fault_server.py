@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
-import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-LOOPBACK: Final = "127.0.0.1"
+from tests.support.ports import LOOPBACK
+
 PIECE: Final = b"x" * (64 << 10)
 
 
@@ -118,14 +118,6 @@ async def _read_request(reader: asyncio.StreamReader) -> Received:
     headers = {name.lower(): value.strip() for name, _, value in pairs}
     body = await reader.readexactly(int(headers.get("content-length", "0")))
     return Received(method, target, headers, body)
-
-
-def refusing_port() -> int:
-    """A port of the loopback address where nobody listens."""
-    with socket.socket() as unused:
-        unused.bind((LOOPBACK, 0))
-        port: int = unused.getsockname()[1]
-    return port
 
 
 # -- behaviours

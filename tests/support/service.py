@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx
+
+from tests.support.ports import LOOPBACK, free_port
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 30.0
@@ -69,7 +70,7 @@ class Service:
     def await_ready(self) -> None:
         assert self.process is not None
         self.client.close()
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60.0)
+        self.client = httpx.Client(base_url=f"http://{LOOPBACK}:{self.port}", timeout=60.0)
         wait_for(self._answers, lambda: f"the service did not get ready:\n{self.log()}", self.process)
 
     def _answers(self) -> bool | None:
@@ -144,14 +145,6 @@ class Service:
     def violations(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.client.get("/v1/doctor").json()["violations"]
         return found
-
-
-def free_port() -> int:
-    """A port that nobody listens on at the moment."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def wait_for(

@@ -30,11 +30,11 @@ from tests.support.fault_server import (
     gzip_bomb,
     hang,
     redirect_to_itself,
-    refusing_port,
     sending,
 )
 from tests.support.http_calls import JSON, OK, Call, caller, error_of, play, result_of
 from tests.support.orders import order
+from tests.support.ports import free_port
 
 
 @pytest.fixture
@@ -133,8 +133,8 @@ def test_a_call_that_must_not_be_repeated_carries_the_key_of_its_task_run() -> N
         (b"a\xfcb\0c", {"Content-Type": "text/plain"}, "a\ufffdb\ufffdc"),
         (b"a", {"Content-Type": "text/plain; charset=punycode"}, "a"),
         (b"a", {"Content-Type": "text/plain; charset=iso-8859-99"}, "a"),
-        (gzip.compress(b"hello"), {"Content-Encoding": "gzip"}, "hello"),
-        (gzip.compress(b"hello"), {"Content-Encoding": "X-GZIP"}, "hello"),
+        (gzip.compress(b"hello", mtime=0), {"Content-Encoding": "gzip"}, "hello"),
+        (gzip.compress(b"hello", mtime=0), {"Content-Encoding": "X-GZIP"}, "hello"),
         (b"hello", {"Content-Encoding": "identity"}, "hello"),
     ],
 )
@@ -167,7 +167,7 @@ def test_an_expected_status_is_a_success() -> None:
 
 def test_no_proxy_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
-        monkeypatch.setenv(name, f"http://127.0.0.1:{refusing_port()}")
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
 
     assert result_of(answering()).outcome == "success"
 
@@ -334,7 +334,7 @@ def test_the_limit_of_a_body_counts_its_bytes_when_unpacked(size: int, is_packed
 
 
 def test_a_port_where_nobody_listens_is_no_connection() -> None:
-    error = error_of(asyncio.run(caller()({"url": f"http://127.0.0.1:{refusing_port()}/"})))
+    error = error_of(asyncio.run(caller()({"url": f"http://127.0.0.1:{free_port()}/"})))
 
     assert (error.code, error.retryable) == ("http.connect", True)
     assert error.message == "there is no connection: Connection refused"

@@ -21,10 +21,10 @@ from tests.support.fault_server import (
     fault_server,
     hang,
     redirect_to_itself,
-    refusing_port,
     sending,
 )
 from tests.support.http_calls import LOOPBACK, OK
+from tests.support.ports import free_port
 
 HEADERS = {"content-type": "application/json", "webhook-id": "id-1", "webhook-signature": "v1,abc="}
 BODY = '{"event":"completed","name":"\u00fc"}'.encode()
@@ -96,7 +96,7 @@ def test_a_receiver_that_takes_too_long_is_given_up(
 
 
 def test_where_nobody_listens_there_is_no_answer() -> None:
-    sent = asyncio.run(sender(*LOOPBACK).send(f"http://127.0.0.1:{refusing_port()}/", HEADERS, BODY))
+    sent = asyncio.run(sender(*LOOPBACK).send(f"http://127.0.0.1:{free_port()}/", HEADERS, BODY))
 
     assert (sent.status, sent.is_refused) == (0, False)
 

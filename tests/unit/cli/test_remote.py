@@ -17,7 +17,7 @@ from flow_manager.core.view import View
 from flow_manager.ports.backend import Violation
 from flow_manager.settings import Settings
 from tests.support.fake_backend import EXECUTION, FakeBackend, second
-from tests.support.service import free_port
+from tests.support.ports import free_port
 from tests.unit.cli.conftest import CommandLine
 
 URL = "http://127.0.0.1:5000"
