@@ -15,6 +15,7 @@ import pytest
 
 from tests.support.documents import document, task
 from tests.support.service import ROOT, Service, wait_for
+from tests.support.watching import most_at_once
 
 SHOP = document(task("nothing"), flow_id="shop")
 STARTS = "/v1/flows/shop/executions"
@@ -232,7 +233,9 @@ def test_no_slot_is_lost_or_made_by_kill_9(tmp_path: Path) -> None:
         _await_ended(service, ids, 60)
         assert service.violations() == []
         for shop in range(2):
-            assert _most_at_once([service.status(each) for each in ids[shop::2]]) == 3
+            bodies = [service.status(each) for each in ids[shop::2]]
+            whole = [(body["execution_history"][0]["start_time"], body["end_time"]) for body in bodies]
+            assert most_at_once(whole) == 3
 
 
 def _await_ended(service: Service, ids: list[str], number: int) -> None:
@@ -241,18 +244,6 @@ def _await_ended(service: Service, ids: list[str], number: int) -> None:
         return len(found) >= number or None
 
     wait_for(look, lambda: f"fewer than {number} of {len(ids)} have ended", service.process)
-
-
-def _most_at_once(executions: list[dict[str, Any]]) -> int:
-    """How many were between their first attempt and their end at the same time."""
-    changes = [(each["execution_history"][0]["start_time"], 1) for each in executions]
-    changes += [(each["end_time"], -1) for each in executions]
-    most = now = 0
-    for _, change in sorted(changes):
-        now += change
-        most = max(most, now)
-    assert now == 0
-    return most
 
 
 def test_flows_are_published_and_compared_on_the_command_line(service: Service, tmp_path: Path) -> None:

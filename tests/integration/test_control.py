@@ -343,3 +343,52 @@ def test_of_many_who_ask_at_once_those_are_told_yes_whose_word_is_in_the_history
         assert sorted(told) == sorted(yes)
         if not backend.describe(one).is_ended:
             backend.cancel(one)
+
+
+ONE_AT_ONCE: dict[str, Any] = {"concurrency": {"limit": 1}}
+
+
+def for_slot(view: View) -> bool:
+    return view.wake is not None and view.wake.reason is WakeReason.SLOT
+
+
+def test_a_retry_that_waits_for_a_slot_is_cancelled_at_once(backend: NativeBackend) -> None:
+    flow = document(task("flop"), task("nothing"), **ONE_AT_ONCE)
+    one = start(backend, flow)
+    until(backend, one, ended)
+    holder = start(backend, document(task("signal", {"name": "go"}), **ONE_AT_ONCE))
+    until(backend, holder, for_signal)
+    backend.control.retry(one)
+    until(backend, one, for_slot)
+
+    backend.cancel(one)
+
+    assert until(backend, one, ended).status is ExecutionStatus.CANCELLED
+    assert tasks(backend.describe(one)) == ["task1:failure"]
+    assert backend.store.violations() == []
+
+
+def test_what_a_rerun_had_done_before_is_not_undone_without_a_slot(backend: NativeBackend) -> None:
+    flow = document(
+        task("nothing", compensate_with="undo"), {"name": "undo", **task("nothing")}, **ONE_AT_ONCE
+    )
+    flow["flow"]["conditions"] = []
+    one = start(backend, flow)
+    until(backend, one, ended)
+    holder = start(backend, document(task("signal", {"name": "go"}), **ONE_AT_ONCE))
+    until(backend, holder, for_signal)
+    backend.control.rerun(one, Rerun("task1"))
+    until(backend, one, for_slot)
+
+    backend.cancel(one)
+    waiting = backend.describe(one)
+    backend.cancel(holder)
+    over = until(backend, holder, ended)
+    undone = until(backend, one, ended)
+
+    assert for_slot(waiting)
+    assert undone.status is ExecutionStatus.CANCELLED
+    assert tasks(undone) == ["task1:success", "undo:success"]
+    assert over.ended_at is not None
+    assert undone.last_attempt.started_at >= over.ended_at
+    assert backend.store.violations() == []

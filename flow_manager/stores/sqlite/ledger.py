@@ -56,11 +56,11 @@ class SqliteLedger:
         self._sql = sql
         self._definitions = KnownDefinitions()
         self._log = WriteAheadLog(connection)
-        self._mailbox = Mailbox(connection, sql)
+        self._gate = Gate(connection, sql)
+        self._mailbox = Mailbox(connection, sql, self._gate)
         self._family = Family(connection, sql, self._mailbox)
         self._doing = Doing(connection, sql, self._begin_all, self._mailbox.send)
         self._pruning = Pruning(connection, sql)
-        self._gate = Gate(connection, sql)
         self._claims = Claims(connection, sql, self._mailbox)
         self._waits_for_lock = False
 
