@@ -151,7 +151,7 @@ class OperatorControl:
 
     def slot_to_undo(self, execution_id: str) -> Slot | None:
         """What it needs before it is cancelled: what undoes its work is work under the same key. Most have a
-        slot, but one that was rerun may wait for it. Raises `ExecutionUnknown`."""
+        slot, but one that was rerun waits for it, or was paused while it did. Raises `ExecutionUnknown`."""
         try:
             flow = self._around.definition(execution_id)
         except (StoreDamaged, InvalidInput):  # nothing can be undone, and it is to end

@@ -134,7 +134,7 @@ class NewMail(msgspec.Struct, frozen=True):
     slot: Slot | None = None
     """What it needs to go on with this. One that does not have it takes it, or waits for it with the wake
     `slot`; if it may not wait, an opening is refused with `ConcurrencyFull`. Without it, whoever waits for a
-    slot is due at once for `cancel`, and for nothing else."""
+    slot is due at once for `pause` and `cancel`, and for nothing else."""
 
 
 class Claimed(msgspec.Struct, frozen=True):

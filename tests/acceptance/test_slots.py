@@ -157,6 +157,28 @@ def test_the_input_of_a_fork_gives_its_key(service: Service) -> None:
     assert [each["code"] for each in none.json()["errors"]] == ["bad-concurrency-key"]
 
 
+def test_one_that_waits_for_a_slot_is_paused_at_once_and_asks_again_when_it_is_resumed(
+    service: Service,
+) -> None:
+    flow = asks("paused")
+    holder, one, other = [start(service, flow) for _ in range(3)]
+    await_reason(service, one, "slot")
+
+    told(service, one, "pause")
+    service.await_status(one, "paused")
+    told(service, holder, "cancel")
+    await_reason(service, other, "signal")
+    still = service.status(one)["status"]
+    told(service, one, "resume")
+    await_reason(service, one, "slot")
+    told(service, other, "cancel")
+    await_reason(service, one, "signal")
+
+    assert still == "paused"
+    assert service.violations() == []
+    told(service, one, "cancel")
+
+
 def spans(service: Service, ids: list[str]) -> list[tuple[str, str]]:
     """When each attempt began and ended."""
     attempts = [entry for each in ids for entry in service.status(each)["execution_history"]]

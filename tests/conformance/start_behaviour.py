@@ -13,8 +13,9 @@ import msgspec
 import pytest
 
 from flow_manager.core.definition import Flow
+from flow_manager.core.events import ExecutionPaused
 from flow_manager.core.parser import FlowParser
-from flow_manager.core.states import ExecutionStatus, WakeReason
+from flow_manager.core.states import ExecutionStatus, Wake, WakeReason
 from flow_manager.errors import (
     ConcurrencyFull,
     ExpectationMissing,
@@ -27,7 +28,7 @@ from flow_manager.errors import (
 from flow_manager.ports.publishing import ANY_VERSION, NewVersion
 from flow_manager.ports.store import Claim, NewExecution, NewMail, Rate, Slot, Store, Terms
 from tests.support.documents import document, task
-from tests.support.executions import NOW, cancel, due, last_step, mail_to, new_execution
+from tests.support.executions import NOW, cancel, due, last_step, mail_to, new_execution, step
 
 ONE = Slot("stored", 1)
 SAME, OTHER = (sha256(text).digest() for text in (b"same", b"other"))
@@ -369,6 +370,32 @@ class StartBehaviour(ABC):
 
         self.run(scenario)
 
+    def test_one_that_is_paused_leaves_the_line_and_one_that_is_resumed_joins_it_again(self) -> None:
+        async def scenario(store: Store) -> None:
+            holder, paused, last = slotted(), slotted(), slotted()
+            for new in (holder, paused, last):
+                await store.start(new)
+            (first,) = await store.claim_due(NOW, 10)
+
+            await store.send(mail_to(paused.execution_id, "pause"))
+            (claimed,) = await store.claim_due(NOW, 10)
+            assert claimed.claim.execution_id == paused.execution_id
+            held = [ExecutionPaused(NOW, number=1)]
+            parked = step(claimed.claim, 2, held, Wake(WakeReason.PAUSE, NOW))
+            await store.commit(msgspec.structs.replace(parked, mail=1, taken=[1]))
+            await store.commit(last_step(first.claim, 2))
+            assert wakes(store) == [WakeReason.DUE, WakeReason.PAUSE, None]
+
+            resume = mail_to(paused.execution_id, "resume")
+            await store.send(msgspec.structs.replace(resume, seen=3, slot=Slot("stored", 1)))
+            assert wakes(store) == [WakeReason.DUE, WakeReason.SLOT, None]
+            (second,) = await store.claim_due(NOW, 10)
+            await store.commit(last_step(second.claim, 2))
+            assert wakes(store) == [None, WakeReason.DUE, None]
+            assert list(store.violations()) == []
+
+        self.run(scenario)
+
     def test_one_that_needs_its_slot_to_be_undone_is_not_cancelled_before_it_has_it(self) -> None:
         async def scenario(store: Store) -> None:
             first = await ended(store)
@@ -377,6 +404,7 @@ class StartBehaviour(ABC):
 
             undoing = msgspec.structs.replace(cancel(first), slot=Slot("stored", 1))
             await store.send(undoing)
+            await store.send(mail_to(first, "pause"))
 
             assert wakes(store) == [WakeReason.DUE, WakeReason.SLOT]
             (holder,) = await store.claim_due(NOW, 10)

@@ -392,3 +392,66 @@ def test_what_a_rerun_had_done_before_is_not_undone_without_a_slot(backend: Nati
     assert over.ended_at is not None
     assert undone.last_attempt.started_at >= over.ended_at
     assert backend.store.violations() == []
+
+
+@pytest.mark.parametrize("opens_again", [False, True])
+def test_one_that_is_paused_while_it_waits_for_a_slot_is_held_and_keeps_nobody_waiting(
+    backend: NativeBackend, opens_again: bool
+) -> None:
+    flow = document(task("signal", {"name": "go"}), **ONE_AT_ONCE)
+    one = start(backend, flow)
+    if opens_again:
+        backend.cancel(one)
+        until(backend, one, ended)
+    holder, last = start(backend, flow), start(backend, flow)
+    if opens_again:
+        backend.control.retry(one)
+    else:
+        holder, one = one, holder
+    until(backend, one, for_slot)
+    until(backend, last, for_slot)
+
+    backend.control.pause(one, reason="not now")
+    held = until(backend, one, paused)
+    backend.signal(holder, "go")
+    until(backend, last, for_signal)
+    still = backend.describe(one)
+    backend.control.resume(one)
+    until(backend, one, for_slot)
+    backend.signal(last, "go")
+    until(backend, one, for_signal)
+    backend.control.pause(one)
+    until(backend, one, paused)
+    behind = start(backend, flow)
+
+    assert still.wake == held.wake
+    assert for_slot(until(backend, behind, for_slot)), "one that has its slot keeps it while it is paused"
+    backend.control.resume(one)
+    backend.signal(one, "go")
+    assert until(backend, one, ended).status is ExecutionStatus.COMPLETED
+    until(backend, behind, for_signal)
+    backend.cancel(behind)
+    assert backend.store.violations() == []
+
+
+def test_one_that_was_paused_before_it_had_a_slot_waits_for_it_to_be_undone(backend: NativeBackend) -> None:
+    flow = document(
+        task("nothing", compensate_with="undo"), {"name": "undo", **task("nothing")}, **ONE_AT_ONCE
+    )
+    flow["flow"]["conditions"] = []
+    one = start(backend, flow)
+    until(backend, one, ended)
+    holder = start(backend, document(task("signal", {"name": "go"}), **ONE_AT_ONCE))
+    until(backend, holder, for_signal)
+    backend.control.rerun(one, Rerun("task1"))
+    until(backend, one, for_slot)
+    backend.control.pause(one)
+    until(backend, one, paused)
+
+    backend.cancel(one)
+    waiting = backend.describe(one)
+    backend.cancel(holder)
+
+    assert for_slot(waiting)
+    assert tasks(until(backend, one, ended)) == ["task1:success", "undo:success"]
+    assert backend.store.violations() == []

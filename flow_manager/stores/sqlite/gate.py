@@ -93,8 +93,9 @@ class Gate:
             self._db.execute(self._sql["wait_for_slot"], (to_micros(FAR_AWAY), slot.key, key))
 
     def leave_line(self, key: bytes, at: datetime) -> None:
-        """One that waits for a slot is due without one, to end."""
-        self._db.execute(self._sql["leave_line"], (to_micros(at), key))
+        """One that waits for a slot is due without one, to be held or to end; not if it is to be undone."""
+        if not self._db.execute(self._sql["has_mail"], (key, "cancel", None)).get:
+            self._db.execute(self._sql["leave_line"], (to_micros(at), key))
 
     def rank(self, starts: Sequence[NewExecution]) -> None:
         """Note the priorities of executions that have just been created."""

@@ -70,11 +70,11 @@ class Mailbox:
             self.reopen(key, status, ended_at, last_seq, mail.at)
 
     def _pass_gate(self, key: bytes, mail: NewMail) -> None:
-        """Whoever goes on needs a slot; whoever is to end with nothing to undo needs none.
+        """Whoever goes on needs a slot; whoever is to be held, or to end with nothing to undo, needs none.
         Only a rerun may bring another input, and so another key."""
         if mail.slot is not None:
             self._gate.enter(key, mail.slot, mail.at, may_keep=mail.kind != "rerun")
-        elif mail.kind == "cancel":
+        elif mail.kind in ("cancel", "pause"):
             self._gate.leave_line(key, mail.at)
 
     def reopen(self, key: bytes, status: str, ended_at: int, last_seq: int, at: datetime) -> None:
