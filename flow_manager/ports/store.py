@@ -227,9 +227,10 @@ class Store(Reader, Shelf, Protocol):
     def schedules(self) -> ScheduleStore: ...
 
     def start(self, new: NewExecution) -> Awaitable[Claim]:
-        """Create an execution. Under terms, raises `StartedBefore` or `KeyConflict` for a key that is taken,
-        `RateLimited` and `ConcurrencyFull`: then nothing was created. One that has to wait for a slot is
-        created with the wake `slot`; it is due when it gets one, and gives it back with its end."""
+        """Create an execution. Under terms, raises `StartedBefore`, `KeyConflict` or `ExecutionPruned` for a
+        key that is taken, `RateLimited` and `ConcurrencyFull`: then nothing was created. One that has to wait
+        for a slot is created with the wake `slot`; it is due when it gets one, and gives it back with its
+        end."""
 
     def start_all(self, news: Sequence[NewExecution]) -> Awaitable[Sequence[Claim | FlowManagerError]]:
         """Create executions in one transaction; for each its claim, or why it was not created."""

@@ -136,6 +136,34 @@ def test_a_key_is_good_for_one_request(
     assert len(service.client.get("/v1/executions").json()["executions"]) == 1
 
 
+@pytest.mark.parametrize("path", [STARTS, "/flow/execute"])
+def test_a_key_whose_execution_was_pruned_says_so_and_starts_nothing(tmp_path: Path, path: str) -> None:
+    body = {} if path == STARTS else SHOP
+    key = {"Idempotency-Key": "order-17"}
+    with Service(tmp_path) as service:
+        publish(service, SHOP)
+        execution_id = service.client.post(path, json=body, headers=key).json()["execution_id"]
+        assert service.stop() == 0
+    with Service(tmp_path, "--max-store", "1KiB") as service:
+        wait_for(lambda: True if "pruned" in service.log() else None, service.log)
+
+        answers = [service.client.post(path, json=body, headers=key)]
+        service.kill()
+        service.start()
+        answers.append(service.client.post(path, json=body, headers=key))
+        other = service.client.post(path, json={**body, "input": {"n": 2}}, headers=key)
+
+        assert [kind(each) for each in answers] == [(410, "execution-pruned")] * 2
+        assert {each.json()["execution_id"] for each in answers} == {execution_id}
+        assert kind(other) == (422, "idempotency-conflict")
+        if path == STARTS:
+            items = {"items": [{"key": "order-17"}]}
+            (item,) = service.client.post(f"{STARTS}:batch", json=items).json()["items"]
+            assert item["problem"]["type"] == "/problems/execution-pruned"
+        assert service.client.get("/v1/executions").json()["executions"] == []
+        assert service.violations() == []
+
+
 def test_a_thousand_are_started_with_one_request(service: Service) -> None:
     publish(service, SHOP)
     items = [{"input": {"n": number}, "key": f"item {number}"} for number in range(1000)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -18,6 +18,7 @@ from flow_manager.core.parser import FlowParser
 from flow_manager.core.states import ExecutionStatus, Wake, WakeReason
 from flow_manager.errors import (
     ConcurrencyFull,
+    ExecutionPruned,
     ExpectationMissing,
     FlowChanged,
     FlowUnknown,
@@ -26,6 +27,7 @@ from flow_manager.errors import (
     StartedBefore,
 )
 from flow_manager.ports.publishing import ANY_VERSION, NewVersion
+from flow_manager.ports.retention import Prune, Retention
 from flow_manager.ports.store import Claim, NewExecution, NewMail, Rate, Slot, Store, Terms
 from tests.support.documents import document, task
 from tests.support.executions import NOW, cancel, due, last_step, mail_to, new_execution, step
@@ -132,6 +134,26 @@ class StartBehaviour(ABC):
 
         self.run(start)
         self.run(again)
+
+    def test_a_key_that_outlives_its_execution_says_so_and_starts_nothing(self) -> None:
+        async def scenario(store: Store) -> None:
+            now = datetime.now(UTC) + timedelta(seconds=1)
+            first = msgspec.structs.replace(under(key="k", fingerprint=SAME), started_at=now)
+            await store.commit(last_step(await store.start(first), 2))
+            await store.prune(Prune(now, Retention(timedelta(0))))
+
+            with pytest.raises(ExecutionPruned) as same:
+                await store.start(under(key="k", fingerprint=SAME))
+            with pytest.raises(KeyConflict, match="pruned"):
+                await store.start(under(key="k", fingerprint=OTHER))
+            (each,) = await store.start_all([under(key="k", fingerprint=SAME)])
+
+            assert isinstance(each, ExecutionPruned)
+            assert same.value.execution_id == each.execution_id == first.execution_id
+            assert list(store.executions()) == []
+            assert list(store.violations()) == []
+
+        self.run(scenario)
 
     # -- rates
 

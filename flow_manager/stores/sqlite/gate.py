@@ -16,6 +16,7 @@ import msgspec
 from flow_manager.core.states import FAR_AWAY, Wake, WakeReason
 from flow_manager.errors import (
     ConcurrencyFull,
+    ExecutionPruned,
     FlowManagerError,
     KeyConflict,
     RateLimited,
@@ -131,11 +132,18 @@ class Gate:
         found = self._db.execute(self._sql["key_of_start"], (terms.key,)).fetchone()
         if found is None:
             return None
-        execution_id = from_key(found[0])
-        if found[1] == terms.fingerprint:
-            return StartedBefore("an execution was started by this request before", execution_id)
-        detail = f"this idempotency key was used for another request, which has started {execution_id}"
-        return KeyConflict(detail, execution_id)
+        key, fingerprint, is_pruned = found
+        execution_id = from_key(key)
+        if fingerprint != terms.fingerprint:
+            since = ", and that was pruned" if is_pruned else ""
+            detail = f"this idempotency key was used for another request, which has started {execution_id}"
+            return KeyConflict(detail + since, execution_id)
+        if is_pruned:
+            detail = (
+                f"this request has started execution {execution_id}, which has ended and was pruned since"
+            )
+            return ExecutionPruned(detail, execution_id)
+        return StartedBefore("an execution was started by this request before", execution_id)
 
     def _has(self, key: bytes, slot_key: str | None) -> bool:
         """Whether an execution has this slot, or any if none is named, or waits for it."""

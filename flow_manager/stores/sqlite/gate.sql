@@ -1,6 +1,7 @@
 -- name: key_of_start
--- What was started under an idempotency key.
-SELECT execution_id, fingerprint FROM keys WHERE key = ?
+-- What was started under an idempotency key, and whether it was pruned: a key can outlive it for a day.
+SELECT execution_id, fingerprint, EXISTS (SELECT 1 FROM remains r WHERE r.execution_id = keys.execution_id)
+FROM keys WHERE key = ?
 
 -- name: add_key
 -- One execution for each key.
