@@ -201,8 +201,6 @@ class KeyConflict(StartedBefore):
 
 
 class ExecutionPruned(StartedBefore):
-    """`execution_id` is that of an execution that has ended, and of which nothing is known any more."""
-
     code = "start.pruned"
 
 
