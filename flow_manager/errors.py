@@ -23,7 +23,8 @@
     ├── ExpectationMissing        a published flow is to be changed, and nobody said which version
     ├── FlowChanged               the version that a change is meant for is not the newest one
     ├── StartedBefore             an execution was started with this idempotency key, by the same request
-    ├── KeyConflict               an execution was started with this idempotency key, by another request
+    │   ├── KeyConflict           the same, but it was another request
+    │   └── ExecutionPruned       the same, and the execution was removed since
     ├── RateLimited               the flow may be started only so often
     ├── ConcurrencyFull           so many executions of the flow are open as may be
     ├── ScheduleUnknown           no schedule has this id
@@ -197,6 +198,10 @@ class StartedBefore(FlowManagerError):
 
 class KeyConflict(StartedBefore):
     code = "start.key_conflict"
+
+
+class ExecutionPruned(StartedBefore):
+    code = "start.pruned"
 
 
 class RateLimited(FlowManagerError):

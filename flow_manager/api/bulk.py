@@ -14,7 +14,14 @@ from flow_manager.api.bodies import BODY, Reason, Who, read_model
 from flow_manager.api.requests import read_body, read_parameters
 from flow_manager.api.room import Room
 from flow_manager.api.settings import ApiSettings
-from flow_manager.errors import ExecutionOver, ExecutionUnknown, InvalidRequest, Problem, StateForbids
+from flow_manager.errors import (
+    ConcurrencyFull,
+    ExecutionOver,
+    ExecutionUnknown,
+    InvalidRequest,
+    Problem,
+    StateForbids,
+)
 from flow_manager.ports.backend import Backend
 from flow_manager.ports.filters import FILTERS, read_filter
 from flow_manager.ports.search import MOST_LISTED, Filter
@@ -23,6 +30,9 @@ MOST_AT_ONCE: Final = 1_000
 """Executions that one request acts on; whoever has more sends it again."""
 MOST_REFUSED: Final = 100
 """Refusals that are told one by one."""
+
+_REFUSALS: Final = (StateForbids, ExecutionOver, ExecutionUnknown, ConcurrencyFull)
+"""What concerns one execution, and none beside it."""
 
 Action = Literal["cancel", "pause", "resume", "retry"]
 
@@ -79,7 +89,7 @@ class BulkRoutes:
         for execution_id in found:
             try:
                 self._act[asked.action](execution_id, asked.reason, asked.by)
-            except (StateForbids, ExecutionOver, ExecutionUnknown) as refusal:
+            except _REFUSALS as refusal:
                 outcomes["refused"] += 1
                 refused.append({"execution_id": execution_id, "detail": str(refusal)})
             else:

@@ -12,6 +12,7 @@ from flow_manager.api.operation import WRITING, Answer, Body, Operation
 from flow_manager.api.problems import (
     ALREADY_ANSWERED,
     ALREADY_TERMINAL,
+    CONCURRENCY_FULL,
     NOT_ASKED,
     NOT_FOUND,
     OVERLOADED,
@@ -35,6 +36,12 @@ _CONTROLS: Final[Sequence[tuple[str, str, type[BaseModel], dict[str, Any]]]] = (
 )
 
 
+_FULL: Final = {"pause": ()} | dict.fromkeys(
+    ("resume", "retry", "rerun", "skip", "fork"), (CONCURRENCY_FULL,)
+)
+"""What has an execution go on may find its flow full."""
+
+
 def _control(name: str, summary: str, body: type[BaseModel], example: dict[str, Any]) -> Operation:
     return Operation(
         method="POST",
@@ -44,7 +51,7 @@ def _control(name: str, summary: str, body: type[BaseModel], example: dict[str, 
         area="executions",
         body=Body(body.model_json_schema, example),
         answers=_SENT,
-        problems=[NOT_FOUND, ALREADY_TERMINAL, STATE_FORBIDS, *WRITING],
+        problems=[NOT_FOUND, ALREADY_TERMINAL, STATE_FORBIDS, *_FULL[name], *WRITING],
     )
 
 

@@ -9,6 +9,7 @@ from flow_manager.api.operation import WRITING, Answer, Body, Operation, Paramet
 from flow_manager.api.problems import (
     BAD_IDEMPOTENCY_KEY,
     CONCURRENCY_FULL,
+    EXECUTION_PRUNED,
     IDEMPOTENCY_CONFLICT,
     INVALID_FLOW,
     NOT_FOUND,
@@ -45,7 +46,13 @@ IDEMPOTENCY_KEY: Final = Parameter(
     {"type": "string", "pattern": KEY, "examples": ["order-7"]},
     place="header",
 )
-STARTED_ONCE: Final = (BAD_IDEMPOTENCY_KEY, IDEMPOTENCY_CONFLICT, CONCURRENCY_FULL, *WRITING)
+STARTED_ONCE: Final = (
+    BAD_IDEMPOTENCY_KEY,
+    IDEMPOTENCY_CONFLICT,
+    EXECUTION_PRUNED,
+    CONCURRENCY_FULL,
+    *WRITING,
+)
 """Problems of a start."""
 
 

@@ -20,6 +20,7 @@ from flow_manager.errors import (
     ConcurrencyFull,
     CursorInvalid,
     ExecutionOver,
+    ExecutionPruned,
     ExecutionUnknown,
     ExpectationMissing,
     FlowChanged,
@@ -78,6 +79,7 @@ NOT_ACCEPTABLE = Kind(406, "not-acceptable", "The answers of this service are JS
 ALREADY_TERMINAL = Kind(409, "already-terminal", "The execution has ended")
 STATE_FORBIDS = Kind(409, "state-forbids", "The execution cannot do this as it stands")
 ALREADY_ANSWERED = Kind(409, "already-answered", "The question needs no answer any more")
+EXECUTION_PRUNED = Kind(410, "execution-pruned", "What this request has started was removed since")
 VERSION_MISMATCH = Kind(412, "version-mismatch", "It was changed meanwhile")
 PRECONDITION_FAILED = Kind(412, "precondition-failed", "Somebody else was faster")
 TOO_LARGE = Kind(413, "too-large", "The request is too large")
@@ -122,6 +124,7 @@ KINDS: Final[Mapping[type[BaseException], Kind]] = {
     ExpectationMissing: PRECONDITION_REQUIRED,
     FlowChanged: PRECONDITION_FAILED,
     StartedBefore: IDEMPOTENCY_CONFLICT,
+    ExecutionPruned: EXECUTION_PRUNED,
     RateLimited: RATE_LIMITED,
     ConcurrencyFull: CONCURRENCY_FULL,
     Overloaded: OVERLOADED,
@@ -231,7 +234,9 @@ def _of_error(error: Exception) -> Refusal:
         headers = [("Connection", "close")] if kind is TOO_LARGE else []
         return Refusal(kind, str(error), errors=errors, headers=headers)
     if isinstance(error, StartedBefore):
-        members = {"execution_id": error.execution_id, "execution": f"/v1/executions/{error.execution_id}"}
+        members = {"execution_id": error.execution_id}
+        if kind is not EXECUTION_PRUNED:
+            members["execution"] = f"/v1/executions/{error.execution_id}"
         return Refusal(kind, str(error), members=members)
     if isinstance(error, Overloaded | RateLimited):
         return Refusal(kind, str(error), headers=[("Retry-After", str(error.retry_after))])

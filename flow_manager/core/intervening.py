@@ -27,6 +27,10 @@ from flow_manager.core.states import ExecutionStatus
 from flow_manager.core.view import Phase, View
 
 _UNDONE: Final = "what the execution did was undone; fork it, or rerun it from its first task"
+_WAITS_FOR_CHILDREN: Final = (
+    "the task waits for children; GET /v1/executions/{}/children lists them: cancel those that are open, "
+    "then the task ends, and the flow goes on from there or can be rerun"
+)
 GIVEN: Final = "task.given"
 """The code of a failure that an operator gave."""
 
@@ -160,7 +164,7 @@ def _undone(view: View) -> str | None:
 
 def _with_children(view: View) -> str | None:
     is_waiting = view.phase is Phase.WAITING and view.wait is not None and view.wait.kind == "children"
-    return "the task waits for children; cancel them, and the task goes on" if is_waiting else None
+    return _WAITS_FOR_CHILDREN.format(view.execution_id) if is_waiting else None
 
 
 _OBJECTION: Final[Mapping[str, Callable[[Flow, View, str], str | None]]] = {

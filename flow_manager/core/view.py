@@ -37,6 +37,7 @@ class View(Facts):
         """The same view, telling what the open execution waits for."""
         if self.phase is Phase.ENDED:  # opened again, and nothing has come of it yet
             self.phase, self.ended_at = Phase.READY, None
+            self.error = self.output = self.ending = None
         self.wake = wake
         self.status = STATUS_OF[wake.reason]
         if self.ending is not None and self.status in MOVING:

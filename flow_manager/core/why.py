@@ -115,7 +115,10 @@ def _for_signal(view: View, wake: Wake, _now: datetime) -> _Answer:
 
 def _for_children(view: View, _wake: Wake, _now: datetime) -> _Answer:
     sentence = f"Task {shown(view.task)} waits for other executions that it has started."
-    return _Answer(sentence, "the end of a child", f"cancel {view.execution_id}")
+    moved_by = (
+        f"the end of a child, also by cancelling it; /v1/executions/{view.execution_id}/children has them"
+    )
+    return _Answer(sentence, moved_by, f"cancel {view.execution_id}")
 
 
 def _for_slot(_view: View, wake: Wake, _now: datetime) -> _Answer:

@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol, get_args
 import msgspec
 
 from flow_manager.core.definition import Flow, Outcome
+from flow_manager.core.ending import has_something_to_undo
 from flow_manager.core.events import Event, ExecutionRerun, ExecutionStarted, ResultGiven
 from flow_manager.core.intervening import Given, Rerun, objection
 from flow_manager.core.mail import MailKind
@@ -20,8 +21,10 @@ from flow_manager.core.states import ExecutionStatus
 from flow_manager.core.view import View
 from flow_manager.engine.inputs import accepted_input, must_be_plain
 from flow_manager.engine.recording import due_execution
-from flow_manager.errors import InvalidRequest, NotAsSeen, Problem, StateForbids
-from flow_manager.ports.store import NewExecution, NewMail
+from flow_manager.engine.terms import slot_of, terms_of
+from flow_manager.errors import InvalidInput, InvalidRequest, NotAsSeen, Problem, StateForbids, StoreDamaged
+from flow_manager.ports.starting import StartOptions
+from flow_manager.ports.store import NewExecution, NewMail, Slot
 
 TRIES: Final = 5
 """Looks at an execution that moves on meanwhile, before it is called busy."""
@@ -100,7 +103,8 @@ class OperatorControl:
         if from_task is not None:
             more += _results_before(view, from_task, now)
             more.append(ExecutionRerun(now, by, reason, 0, from_task))
-        new = due_execution(flow, began, more)
+        terms = terms_of(flow, given, StartOptions(), is_published=False)
+        new = due_execution(flow, began, more, terms)
         self._around.create(new)
         return new.execution_id
 
@@ -119,7 +123,8 @@ class OperatorControl:
         for left in reversed(range(TRIES)):
             view = self._look(kind, execution_id, task)
             what = None if payload is None else payload(view)
-            mail = NewMail(execution_id, self._around.now(), kind, reason, what, by, view.last_seq)
+            slot = self._slot_for(execution_id, view, what)
+            mail = NewMail(execution_id, self._around.now(), kind, reason, what, by, view.last_seq, slot)
             try:
                 return self._around.post(mail)
             except NotAsSeen:
@@ -135,6 +140,27 @@ class OperatorControl:
         if refused is not None:
             raise StateForbids(refused)
         return view
+
+    def _slot_for(self, execution_id: str, view: View, what: Any) -> Slot | None:
+        """What it needs to go on: also one that has ended, and so has given its slot back. Children are not
+        counted."""
+        if view.parent is not None:
+            return None
+        input = what.input if isinstance(what, Rerun) and what.input is not None else view.input
+        return slot_of(self._around.definition(execution_id), input)
+
+    def slot_to_undo(self, execution_id: str) -> Slot | None:
+        """What it needs before it is cancelled: what undoes its work is work under the same key. Most have a
+        slot, but one that was rerun waits for it, or was paused while it did. Raises `ExecutionUnknown`."""
+        try:
+            flow = self._around.definition(execution_id)
+        except (StoreDamaged, InvalidInput):  # nothing can be undone, and it is to end
+            return None
+        if flow.concurrency is None or not flow.compensates:
+            return None
+        view = self._around.describe(execution_id)
+        is_needed = view.wake is not None and has_something_to_undo(flow, view)
+        return self._slot_for(execution_id, view, None) if is_needed else None
 
     def _must_fit(self, flow: Flow, name: str, result: Given, place: str) -> None:
         must_be_plain(place, result.data, self._most_bytes)

@@ -158,7 +158,8 @@ class NativeBackend(ReadingBackend):
         self._send(execution_id, "signal", name, payload, by)
 
     def cancel(self, execution_id: str, reason: str = "", *, by: str = "") -> None:
-        self._send(execution_id, "cancel", reason, None, by)
+        slot = self._control.slot_to_undo(execution_id)
+        self.post(NewMail(execution_id, self.now(), "cancel", reason, None, by, slot=slot))
 
     def answer(self, token: str, answer: Answer) -> str:
         must_be_plain("answer", answer.fields, self._most_input)

@@ -18,7 +18,15 @@ from flow_manager.engine.loop_thread import LoopThread
 from flow_manager.engine.orchestrator import FlowOrchestrator
 from flow_manager.engine.terms import asked_of
 from flow_manager.engine.waiters import Promise, Reply
-from flow_manager.errors import FlowManagerError, KeyConflict, OutcomeUnknown, ShuttingDown, StartedBefore
+from flow_manager.errors import (
+    ExecutionPruned,
+    ExecutionUnknown,
+    FlowManagerError,
+    KeyConflict,
+    OutcomeUnknown,
+    ShuttingDown,
+    StartedBefore,
+)
 from flow_manager.ports.starting import Accepted, Start, StartOptions, StartRequest
 
 START_PATIENCE: Final = 10.0
@@ -69,7 +77,7 @@ class Starts:
         try:
             self._start(flow, input, labels, reply, options)
             return Start(self._hear(reply, wait), is_new=True)
-        except KeyConflict:
+        except (KeyConflict, ExecutionPruned):
             raise
         except StartedBefore as known:
             return Start(self._after(known.execution_id, wait), is_new=False)
@@ -103,13 +111,20 @@ class Starts:
         deadline = float("inf") if wait is None else time.monotonic() + wait.total_seconds()
         nap = FIRST_LOOK
         while True:
-            view = self.describe(execution_id)
+            view = self._still_there(execution_id)
             is_left = view.wake is not None and view.wake.reason in FOR_AN_OPERATOR
             left = deadline - time.monotonic()
             if view.is_ended or is_left or left <= 0 or self._orchestrator.is_draining:
                 return view
             time.sleep(min(nap, left))
             nap = min(2 * nap, LAST_LOOK)
+
+    def _still_there(self, execution_id: str) -> View:
+        try:
+            return self.describe(execution_id)
+        except ExecutionUnknown as error:  # it was there a moment ago, with the key
+            detail = f"this request has started execution {execution_id}, which was pruned just now"
+            raise ExecutionPruned(detail, execution_id) from error
 
     def _hear(self, reply: Reply, wait: timedelta | None) -> View:
         is_bounded = wait is not None and reply.waits

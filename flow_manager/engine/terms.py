@@ -65,7 +65,7 @@ def terms_of(
     flow: Flow, input: Mapping[str, Any], options: StartOptions, *, is_published: bool
 ) -> Terms | None:
     """None if there are none, as for most. Raises `InvalidRequest` if the input gives no concurrency key."""
-    slot = None if flow.concurrency is None else _slot(flow, flow.concurrency, input)
+    slot = slot_of(flow, input)
     if slot is not None and options.start_at is not None:
         detail = "a flow with 'concurrency' cannot be started for a later time"
         raise InvalidRequest(detail, [Problem("#/start_at", "conflict", detail)])
@@ -74,6 +74,12 @@ def terms_of(
         rate = Rate(flow.id, flow.rate.per / flow.rate.limit, flow.rate.limit)
     terms = Terms(options.key, options.fingerprint, options.priority, slot, rate)
     return None if terms == Terms() else terms
+
+
+def slot_of(flow: Flow, input: Mapping[str, Any]) -> Slot | None:
+    """What an execution with this input needs to go on, if it was not started by another one. Raises
+    `InvalidRequest` if the input gives no concurrency key."""
+    return None if flow.concurrency is None else _slot(flow, flow.concurrency, input)
 
 
 def _slot(flow: Flow, concurrency: Concurrency, input: Mapping[str, Any]) -> Slot:

@@ -14,7 +14,8 @@ from flow_manager.core.intervening import Given, Rerun
 
 class Control(Protocol):
     """Each call raises `ExecutionUnknown`, `StateForbids` if the execution cannot do this as it stands, and
-    what `Backend.execute` raises."""
+    what `Backend.execute` raises. Those that have it go on raise `ConcurrencyFull` if its flow is full and
+    does not let it wait for a slot."""
 
     def pause(self, execution_id: str, *, reason: str = "", by: str = "") -> None:
         """Hold it: what runs may end, nothing else begins. One that is paused already stays so."""

@@ -71,7 +71,8 @@ class Starter(Protocol):
         """As `execute`; an execution that the same request has started before is the answer as well, as
         it stands after at most `wait`.
 
-        Raises what `execute` raises, and `KeyConflict`, `RateLimited` and `ConcurrencyFull`."""
+        Raises what `execute` raises, and `KeyConflict`, `ExecutionPruned`, `RateLimited` and
+        `ConcurrencyFull`."""
 
     def start_all(
         self, flow: Flow, requests: Sequence[StartRequest]

@@ -131,6 +131,10 @@ class NewMail(msgspec.Struct, frozen=True):
     """The number of the last event that the sender has looked at, if what is sent holds for that alone: it
     is then refused with `NotAsSeen` if the execution has moved on, is being worked on, or was asked for
     something else. An execution that has ended is opened again for it."""
+    slot: Slot | None = None
+    """What it needs to go on with this. One that does not have it takes it, or waits for it with the wake
+    `slot`; if it may not wait, an opening is refused with `ConcurrencyFull`. Without it, whoever waits for a
+    slot is due at once for `pause` and `cancel`, and for nothing else."""
 
 
 class Claimed(msgspec.Struct, frozen=True):
@@ -223,9 +227,10 @@ class Store(Reader, Shelf, Protocol):
     def schedules(self) -> ScheduleStore: ...
 
     def start(self, new: NewExecution) -> Awaitable[Claim]:
-        """Create an execution. Under terms, raises `StartedBefore` or `KeyConflict` for a key that is taken,
-        `RateLimited` and `ConcurrencyFull`: then nothing was created. One that has to wait for a slot is
-        created with the wake `slot`; it is due when it gets one, and gives it back with its end."""
+        """Create an execution. Under terms, raises `StartedBefore`, `KeyConflict` or `ExecutionPruned` for a
+        key that is taken, `RateLimited` and `ConcurrencyFull`: then nothing was created. One that has to wait
+        for a slot is created with the wake `slot`; it is due when it gets one, and gives it back with its
+        end."""
 
     def start_all(self, news: Sequence[NewExecution]) -> Awaitable[Sequence[Claim | FlowManagerError]]:
         """Create executions in one transaction; for each its claim, or why it was not created."""
@@ -237,8 +242,8 @@ class Store(Reader, Shelf, Protocol):
 
     def send(self, mail: NewMail) -> Awaitable[None]:
         """Send something to an open execution; one that waits for it is due at once. Raises
-        `ExecutionUnknown`, `ExecutionOver`, `TooMuchMail`, and `NotAsSeen`. A second cancellation changes
-        nothing."""
+        `ExecutionUnknown`, `ExecutionOver`, `TooMuchMail`, `NotAsSeen` and `ConcurrencyFull`. A second
+        cancellation changes nothing."""
 
     def read_again(self, claim: Claim) -> Awaitable[Claimed]:
         """What is stored of a claimed execution. Raises `StaleClaim`."""

@@ -135,6 +135,30 @@ def test_what_cannot_be_is_refused(
         assert answer.json()["errors"][0]["pointer"]
 
 
+def test_whoever_waits_for_children_is_told_to_cancel_them_and_can_then_be_rerun(service: Service) -> None:
+    child = document(task("signal", {"name": "go"}), flow_id="child")["flow"]
+    one = start(service, document(task("flow", {"flow": child}), flow_id="parent"))
+    asked = why(service, one)
+
+    refused = [ask(service, one, "rerun", from_task="task1"), ask(service, one, "skip")]
+    listed = service.client.get(f"/v1/executions/{one}/children").json()["children"]
+    for each in listed:
+        assert ask(service, each["execution_id"], "cancel").status_code == 202
+    until(service, one, "failed")
+    again = ask(service, one, "rerun", from_task="task1", result={"data": {"by": "hand"}})
+
+    address = f"/v1/executions/{one}/children"
+    assert asked["reason"] == "children"
+    assert address in asked["moved_by"]
+    assert [(each.status_code, each.json()["type"]) for each in refused] == [
+        (409, "/problems/state-forbids")
+    ] * 2
+    assert all(f"{address} lists them: cancel those" in each.json()["detail"] for each in refused)
+    assert len(listed) == 1
+    assert again.status_code == 202
+    assert until(service, one, "completed")
+
+
 @pytest.mark.parametrize("verb", ["pause", "resume", "retry", "skip", "fork"])
 def test_nobody_is_not_found(service: Service, verb: str) -> None:
     assert ask(service, NOBODY, verb).status_code == 404

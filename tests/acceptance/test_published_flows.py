@@ -15,6 +15,7 @@ import pytest
 
 from tests.support.documents import document, task
 from tests.support.service import ROOT, Service, wait_for
+from tests.support.watching import most_at_once
 
 SHOP = document(task("nothing"), flow_id="shop")
 STARTS = "/v1/flows/shop/executions"
@@ -135,6 +136,34 @@ def test_a_key_is_good_for_one_request(
     assert len(service.client.get("/v1/executions").json()["executions"]) == 1
 
 
+@pytest.mark.parametrize("path", [STARTS, "/flow/execute"])
+def test_a_key_whose_execution_was_pruned_says_so_and_starts_nothing(tmp_path: Path, path: str) -> None:
+    body = {} if path == STARTS else SHOP
+    key = {"Idempotency-Key": "order-17"}
+    with Service(tmp_path) as service:
+        publish(service, SHOP)
+        execution_id = service.client.post(path, json=body, headers=key).json()["execution_id"]
+        assert service.stop() == 0
+    with Service(tmp_path, "--max-store", "1KiB") as service:
+        wait_for(lambda: True if "pruned" in service.log() else None, service.log)
+
+        answers = [service.client.post(path, json=body, headers=key)]
+        service.kill()
+        service.start()
+        answers.append(service.client.post(path, json=body, headers=key))
+        other = service.client.post(path, json={**body, "input": {"n": 2}}, headers=key)
+
+        assert [kind(each) for each in answers] == [(410, "execution-pruned")] * 2
+        assert {each.json()["execution_id"] for each in answers} == {execution_id}
+        assert kind(other) == (422, "idempotency-conflict")
+        if path == STARTS:
+            items = {"items": [{"key": "order-17"}]}
+            (item,) = service.client.post(f"{STARTS}:batch", json=items).json()["items"]
+            assert item["problem"]["type"] == "/problems/execution-pruned"
+        assert service.client.get("/v1/executions").json()["executions"] == []
+        assert service.violations() == []
+
+
 def test_a_thousand_are_started_with_one_request(service: Service) -> None:
     publish(service, SHOP)
     items = [{"input": {"n": number}, "key": f"item {number}"} for number in range(1000)]
@@ -232,7 +261,9 @@ def test_no_slot_is_lost_or_made_by_kill_9(tmp_path: Path) -> None:
         _await_ended(service, ids, 60)
         assert service.violations() == []
         for shop in range(2):
-            assert _most_at_once([service.status(each) for each in ids[shop::2]]) == 3
+            bodies = [service.status(each) for each in ids[shop::2]]
+            whole = [(body["execution_history"][0]["start_time"], body["end_time"]) for body in bodies]
+            assert most_at_once(whole) == 3
 
 
 def _await_ended(service: Service, ids: list[str], number: int) -> None:
@@ -241,18 +272,6 @@ def _await_ended(service: Service, ids: list[str], number: int) -> None:
         return len(found) >= number or None
 
     wait_for(look, lambda: f"fewer than {number} of {len(ids)} have ended", service.process)
-
-
-def _most_at_once(executions: list[dict[str, Any]]) -> int:
-    """How many were between their first attempt and their end at the same time."""
-    changes = [(each["execution_history"][0]["start_time"], 1) for each in executions]
-    changes += [(each["end_time"], -1) for each in executions]
-    most = now = 0
-    for _, change in sorted(changes):
-        now += change
-        most = max(most, now)
-    assert now == 0
-    return most
 
 
 def test_flows_are_published_and_compared_on_the_command_line(service: Service, tmp_path: Path) -> None:

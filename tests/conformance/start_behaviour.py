@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -13,10 +13,12 @@ import msgspec
 import pytest
 
 from flow_manager.core.definition import Flow
+from flow_manager.core.events import ExecutionPaused
 from flow_manager.core.parser import FlowParser
-from flow_manager.core.states import WakeReason
+from flow_manager.core.states import ExecutionStatus, Wake, WakeReason
 from flow_manager.errors import (
     ConcurrencyFull,
+    ExecutionPruned,
     ExpectationMissing,
     FlowChanged,
     FlowUnknown,
@@ -25,10 +27,12 @@ from flow_manager.errors import (
     StartedBefore,
 )
 from flow_manager.ports.publishing import ANY_VERSION, NewVersion
-from flow_manager.ports.store import Claim, NewExecution, Rate, Slot, Store, Terms
+from flow_manager.ports.retention import Prune, Retention
+from flow_manager.ports.store import Claim, NewExecution, NewMail, Rate, Slot, Store, Terms
 from tests.support.documents import document, task
-from tests.support.executions import NOW, cancel, due, last_step, new_execution
+from tests.support.executions import NOW, cancel, due, last_step, mail_to, new_execution, step
 
+ONE = Slot("stored", 1)
 SAME, OTHER = (sha256(text).digest() for text in (b"same", b"other"))
 
 
@@ -40,6 +44,24 @@ def under(wake: Any = None, later: float = 0.0, **terms: Any) -> NewExecution:
 
 def slotted(limit: int = 1, key: str = "stored", **terms: Any) -> NewExecution:
     return under(due(), slot=Slot(key, limit), **terms)
+
+
+async def ended(store: Store, slot: Slot = ONE) -> str:
+    """The id of an execution that had a slot and has failed."""
+    new = under(slot=slot)
+    await store.commit(last_step(await store.start(new), 2, ExecutionStatus.FAILED))
+    return new.execution_id
+
+
+def opening(execution_id: str, slot: Slot = ONE) -> NewMail:
+    """Opens an execution again that `ended` has made."""
+    return msgspec.structs.replace(mail_to(execution_id, "retry"), seen=4, slot=slot)
+
+
+def wakes(store: Store) -> list[WakeReason | None]:
+    """What each execution waits for, the one first that was started last."""
+    each = [store.describe(summary.execution_id).wake for summary in store.executions()]
+    return [None if wake is None else wake.reason for wake in each]
 
 
 def flow(name: str = "First") -> Flow:
@@ -112,6 +134,26 @@ class StartBehaviour(ABC):
 
         self.run(start)
         self.run(again)
+
+    def test_a_key_that_outlives_its_execution_says_so_and_starts_nothing(self) -> None:
+        async def scenario(store: Store) -> None:
+            now = datetime.now(UTC) + timedelta(seconds=1)
+            first = msgspec.structs.replace(under(key="k", fingerprint=SAME), started_at=now)
+            await store.commit(last_step(await store.start(first), 2))
+            await store.prune(Prune(now, Retention(timedelta(0))))
+
+            with pytest.raises(ExecutionPruned) as same:
+                await store.start(under(key="k", fingerprint=SAME))
+            with pytest.raises(KeyConflict, match="pruned"):
+                await store.start(under(key="k", fingerprint=OTHER))
+            (each,) = await store.start_all([under(key="k", fingerprint=SAME)])
+
+            assert isinstance(each, ExecutionPruned)
+            assert same.value.execution_id == each.execution_id == first.execution_id
+            assert list(store.executions()) == []
+            assert list(store.violations()) == []
+
+        self.run(scenario)
 
     # -- rates
 
@@ -234,6 +276,162 @@ class StartBehaviour(ABC):
             await store.send(cancel(second.execution_id))
 
             assert store.agenda(NOW).due == 2
+
+        self.run(scenario)
+
+    # -- slots of executions that are opened again
+
+    def test_one_that_is_opened_again_takes_a_slot(self) -> None:
+        async def scenario(store: Store) -> None:
+            first = await ended(store)
+
+            await store.send(opening(first))
+            await store.start(slotted())
+
+            assert wakes(store) == [WakeReason.SLOT, WakeReason.DUE]
+            (claimed,) = await store.claim_due(NOW, 10)
+            assert claimed.claim.execution_id == first
+            await store.commit(last_step(claimed.claim, claimed.last_seq, mail=1))
+            assert wakes(store) == [WakeReason.DUE, None]
+            assert list(store.violations()) == []
+
+        self.run(scenario)
+
+    def test_one_that_is_opened_again_waits_for_its_slot_with_what_was_asked(self) -> None:
+        async def scenario(store: Store) -> None:
+            first = await ended(store)
+            await store.start(slotted())
+
+            await store.send(opening(first))
+
+            wake = store.describe(first).wake
+            assert wake is not None
+            assert (wake.reason, wake.detail) == (WakeReason.SLOT, "stored")
+            (holder,) = await store.claim_due(NOW, 10)
+            assert list(store.violations()) == []
+            await store.commit(last_step(holder.claim, 2))
+            (claimed,) = await store.claim_due(NOW, 10)
+            assert (claimed.claim.execution_id, [mail.kind for mail in claimed.mail]) == (first, ["retry"])
+            assert list(store.violations()) == []
+
+        self.run(scenario)
+
+    def test_one_that_may_not_wait_is_not_opened_and_stays_as_it_was(self) -> None:
+        async def scenario(store: Store) -> None:
+            first = await ended(store)
+            await store.start(slotted())
+            before = store.describe(first), store.counts()
+
+            with pytest.raises(ConcurrencyFull):
+                await store.send(opening(first, Slot("stored", 1, refuses=True)))
+
+            assert (store.describe(first), store.counts()) == before
+            assert list(store.violations()) == []
+            (holder,) = await store.claim_due(NOW, 10)
+            await store.commit(last_step(holder.claim, 2))
+            await store.send(opening(first, Slot("stored", 1, refuses=True)))
+            assert store.agenda(NOW).due == 1
+
+        self.run(scenario)
+
+    @pytest.mark.parametrize("refuses", [True, False])
+    def test_of_an_opening_and_a_start_for_the_last_slot_one_has_it(self, refuses: bool) -> None:
+        async def scenario(store: Store) -> None:
+            for number in range(20):
+                slot = Slot(f"key {number}", 1, refuses)
+                first = await ended(store, slot)
+
+                answers = await asyncio.gather(
+                    store.send(opening(first, slot)),
+                    store.start(under(due(), slot=slot)),
+                    return_exceptions=True,
+                )
+
+                (claimed,) = await store.claim_due(NOW, 10)
+                assert sum(isinstance(each, ConcurrencyFull) for each in answers) == refuses
+                loser = None if refuses else WakeReason.SLOT
+                assert set(wakes(store)[:2]) - {WakeReason.CLAIM} <= {loser}
+                await store.commit(last_step(claimed.claim, claimed.last_seq, mail=1))
+                for other in await store.claim_due(NOW, 10):
+                    await store.commit(last_step(other.claim, other.last_seq, mail=1))
+                assert store.open_executions() == 0
+            assert list(store.violations()) == []
+
+        self.run(scenario)
+
+    def test_a_slot_of_one_that_was_opened_again_is_kept_over_a_new_start_and_comes_back(self) -> None:
+        async def before(store: Store) -> str:
+            first = await ended(store)
+            await store.send(opening(first))
+            await store.claim_due(NOW, 10)
+            await store.start(slotted())
+            return first
+
+        async def after(store: Store) -> None:
+            (claimed,) = await store.claim_due(NOW, 10)
+            assert claimed.claim.execution_id == first
+            assert wakes(store) == [WakeReason.SLOT, WakeReason.CLAIM]
+            await store.commit(last_step(claimed.claim, claimed.last_seq, mail=1))
+            assert wakes(store) == [WakeReason.DUE, None]
+            assert list(store.violations()) == []
+
+        first = self.run(before)
+        self.run(after)
+
+    def test_a_rerun_under_another_key_gives_the_first_slot_back(self) -> None:
+        async def scenario(store: Store) -> None:
+            first, second, other = slotted(), slotted(), slotted(key="other")
+            for new in (first, second, other):
+                await store.start(new)
+            rerun = msgspec.structs.replace(opening(first.execution_id, Slot("other", 1)), kind="rerun")
+
+            await store.send(msgspec.structs.replace(rerun, seen=2))
+
+            assert wakes(store) == [WakeReason.DUE, WakeReason.DUE, WakeReason.SLOT]
+            assert list(store.violations()) == []
+
+        self.run(scenario)
+
+    def test_one_that_is_paused_leaves_the_line_and_one_that_is_resumed_joins_it_again(self) -> None:
+        async def scenario(store: Store) -> None:
+            holder, paused, last = slotted(), slotted(), slotted()
+            for new in (holder, paused, last):
+                await store.start(new)
+            (first,) = await store.claim_due(NOW, 10)
+
+            await store.send(mail_to(paused.execution_id, "pause"))
+            (claimed,) = await store.claim_due(NOW, 10)
+            assert claimed.claim.execution_id == paused.execution_id
+            held = [ExecutionPaused(NOW, number=1)]
+            parked = step(claimed.claim, 2, held, Wake(WakeReason.PAUSE, NOW))
+            await store.commit(msgspec.structs.replace(parked, mail=1, taken=[1]))
+            await store.commit(last_step(first.claim, 2))
+            assert wakes(store) == [WakeReason.DUE, WakeReason.PAUSE, None]
+
+            resume = mail_to(paused.execution_id, "resume")
+            await store.send(msgspec.structs.replace(resume, seen=3, slot=Slot("stored", 1)))
+            assert wakes(store) == [WakeReason.DUE, WakeReason.SLOT, None]
+            (second,) = await store.claim_due(NOW, 10)
+            await store.commit(last_step(second.claim, 2))
+            assert wakes(store) == [None, WakeReason.DUE, None]
+            assert list(store.violations()) == []
+
+        self.run(scenario)
+
+    def test_one_that_needs_its_slot_to_be_undone_is_not_cancelled_before_it_has_it(self) -> None:
+        async def scenario(store: Store) -> None:
+            first = await ended(store)
+            await store.start(slotted())
+            await store.send(opening(first))
+
+            undoing = msgspec.structs.replace(cancel(first), slot=Slot("stored", 1))
+            await store.send(undoing)
+            await store.send(mail_to(first, "pause"))
+
+            assert wakes(store) == [WakeReason.DUE, WakeReason.SLOT]
+            (holder,) = await store.claim_due(NOW, 10)
+            await store.commit(last_step(holder.claim, 2))
+            assert wakes(store) == [None, WakeReason.DUE]
 
         self.run(scenario)
 

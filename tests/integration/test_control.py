@@ -343,3 +343,115 @@ def test_of_many_who_ask_at_once_those_are_told_yes_whose_word_is_in_the_history
         assert sorted(told) == sorted(yes)
         if not backend.describe(one).is_ended:
             backend.cancel(one)
+
+
+ONE_AT_ONCE: dict[str, Any] = {"concurrency": {"limit": 1}}
+
+
+def for_slot(view: View) -> bool:
+    return view.wake is not None and view.wake.reason is WakeReason.SLOT
+
+
+def test_a_retry_that_waits_for_a_slot_is_cancelled_at_once(backend: NativeBackend) -> None:
+    flow = document(task("flop"), task("nothing"), **ONE_AT_ONCE)
+    one = start(backend, flow)
+    until(backend, one, ended)
+    holder = start(backend, document(task("signal", {"name": "go"}), **ONE_AT_ONCE))
+    until(backend, holder, for_signal)
+    backend.control.retry(one)
+    until(backend, one, for_slot)
+
+    backend.cancel(one)
+
+    assert until(backend, one, ended).status is ExecutionStatus.CANCELLED
+    assert tasks(backend.describe(one)) == ["task1:failure"]
+    assert backend.store.violations() == []
+
+
+def test_what_a_rerun_had_done_before_is_not_undone_without_a_slot(backend: NativeBackend) -> None:
+    flow = document(
+        task("nothing", compensate_with="undo"), {"name": "undo", **task("nothing")}, **ONE_AT_ONCE
+    )
+    flow["flow"]["conditions"] = []
+    one = start(backend, flow)
+    until(backend, one, ended)
+    holder = start(backend, document(task("signal", {"name": "go"}), **ONE_AT_ONCE))
+    until(backend, holder, for_signal)
+    backend.control.rerun(one, Rerun("task1"))
+    until(backend, one, for_slot)
+
+    backend.cancel(one)
+    waiting = backend.describe(one)
+    backend.cancel(holder)
+    over = until(backend, holder, ended)
+    undone = until(backend, one, ended)
+
+    assert for_slot(waiting)
+    assert undone.status is ExecutionStatus.CANCELLED
+    assert tasks(undone) == ["task1:success", "undo:success"]
+    assert over.ended_at is not None
+    assert undone.last_attempt.started_at >= over.ended_at
+    assert backend.store.violations() == []
+
+
+@pytest.mark.parametrize("opens_again", [False, True])
+def test_one_that_is_paused_while_it_waits_for_a_slot_is_held_and_keeps_nobody_waiting(
+    backend: NativeBackend, opens_again: bool
+) -> None:
+    flow = document(task("signal", {"name": "go"}), **ONE_AT_ONCE)
+    one = start(backend, flow)
+    if opens_again:
+        backend.cancel(one)
+        until(backend, one, ended)
+    holder, last = start(backend, flow), start(backend, flow)
+    if opens_again:
+        backend.control.retry(one)
+    else:
+        holder, one = one, holder
+    until(backend, one, for_slot)
+    until(backend, last, for_slot)
+
+    backend.control.pause(one, reason="not now")
+    held = until(backend, one, paused)
+    backend.signal(holder, "go")
+    until(backend, last, for_signal)
+    still = backend.describe(one)
+    backend.control.resume(one)
+    until(backend, one, for_slot)
+    backend.signal(last, "go")
+    until(backend, one, for_signal)
+    backend.control.pause(one)
+    until(backend, one, paused)
+    behind = start(backend, flow)
+
+    assert still.wake == held.wake
+    assert for_slot(until(backend, behind, for_slot)), "one that has its slot keeps it while it is paused"
+    backend.control.resume(one)
+    backend.signal(one, "go")
+    assert until(backend, one, ended).status is ExecutionStatus.COMPLETED
+    until(backend, behind, for_signal)
+    backend.cancel(behind)
+    assert backend.store.violations() == []
+
+
+def test_one_that_was_paused_before_it_had_a_slot_waits_for_it_to_be_undone(backend: NativeBackend) -> None:
+    flow = document(
+        task("nothing", compensate_with="undo"), {"name": "undo", **task("nothing")}, **ONE_AT_ONCE
+    )
+    flow["flow"]["conditions"] = []
+    one = start(backend, flow)
+    until(backend, one, ended)
+    holder = start(backend, document(task("signal", {"name": "go"}), **ONE_AT_ONCE))
+    until(backend, holder, for_signal)
+    backend.control.rerun(one, Rerun("task1"))
+    until(backend, one, for_slot)
+    backend.control.pause(one)
+    until(backend, one, paused)
+
+    backend.cancel(one)
+    waiting = backend.describe(one)
+    backend.cancel(holder)
+
+    assert for_slot(waiting)
+    assert tasks(until(backend, one, ended)) == ["task1:success", "undo:success"]
+    assert backend.store.violations() == []

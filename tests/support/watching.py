@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -58,3 +58,13 @@ class Watch:
 
 def p99(numbers: Sequence[float]) -> float:
     return sorted(numbers)[math.ceil(len(numbers) * 0.99) - 1]
+
+
+def most_at_once(spans: Iterable[tuple[str, str]]) -> int:
+    """How many of these went on at the same time; each has the text of its beginning and of its end."""
+    changes = [change for began, ended in spans for change in ((began, 1), (ended, -1))]
+    most = now = 0
+    for _, change in sorted(changes):
+        now += change
+        most = max(most, now)
+    return most

@@ -190,7 +190,8 @@ class Repair:
 
     def tell(self, key: bytes) -> bool:
         """The parent hears of its children's ends, late."""
-        family = Family(self._db, self._sql, Mailbox(self._db, self._sql))
+        mailbox = Mailbox(self._db, self._sql, Gate(self._db, self._sql))
+        family = Family(self._db, self._sql, mailbox)
         untold: list[tuple[int, int, int, bytes]] = self._run("untold_children", key).fetchall()
         for run, attempt, place, child in untold:
             _, last = self.last_event(child)

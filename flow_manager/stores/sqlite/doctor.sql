@@ -92,8 +92,8 @@ VALUES (?1, ?2, ?3, ?4, ?5, ?6, coalesce((SELECT max(number) FROM mail WHERE exe
 ON CONFLICT DO UPDATE SET reason = ?2, due_at = ?3, epoch = ?4, last_seq = ?5, detail = ?6
 
 -- name: make_due
--- Whatever it waited for, it is looked at now.
-UPDATE wakes SET reason = 'due', due_at = ? WHERE execution_id = ?
+-- Whatever it waited for, it is looked at now; but not without the slot that it waits for.
+UPDATE wakes SET reason = 'due', due_at = ? WHERE execution_id = ? AND reason <> 'slot'
 
 -- name: drop_orphaned_history
 -- The events of an execution that is not there.

@@ -1,7 +1,7 @@
-"""The gate: which new executions may come in, and which of those must wait. Called by the ledger only.
+"""The gate: which executions may come in, and which of those must wait. Called by the ledger and the mailbox.
 
 Everything is decided and written in the transaction of the start, one start after the other, so those of one
-batch know of each other.
+batch know of each other. An execution that an operator opens again comes in here as well.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import msgspec
 from flow_manager.core.states import FAR_AWAY, Wake, WakeReason
 from flow_manager.errors import (
     ConcurrencyFull,
+    ExecutionPruned,
     FlowManagerError,
     KeyConflict,
     RateLimited,
@@ -68,7 +69,34 @@ class Gate:
         key = to_key(new.execution_id)
         if terms.key is not None:
             self._db.execute(self._sql["add_key"], (terms.key, key, terms.fingerprint, now))
-        return new if terms.slot is None else self._place(new, key, terms.slot, now)
+        if terms.slot is None or self._take(key, terms.slot, now):
+            return new
+        return msgspec.structs.replace(new, wake=Wake(WakeReason.SLOT, FAR_AWAY, terms.slot.key))
+
+    def must_admit(self, key: bytes, slot: Slot) -> None:
+        """Raises `ConcurrencyFull` if an execution that is to go on under this slot may not even wait."""
+        if not self._has(key, slot.key):
+            refusal = self._too_many(slot)
+            if refusal is not None:
+                raise refusal
+
+    def enter(self, key: bytes, slot: Slot, at: datetime, *, may_keep: bool) -> None:
+        """Have an open execution that nobody works on go on under a slot: it takes one, or waits for one.
+        One that has a place under this key stays as it is, with `may_keep` under any key; another slot it
+        gives back."""
+        if self._has(key, None if may_keep else slot.key):
+            return
+        self.has_slots = True
+        self.ended([(key,)], at)
+        if self._take(key, slot, to_micros(at)):
+            self._db.execute(self._sql["leave_line"], (to_micros(at), key))
+        else:
+            self._db.execute(self._sql["wait_for_slot"], (to_micros(FAR_AWAY), slot.key, key))
+
+    def leave_line(self, key: bytes, at: datetime) -> None:
+        """One that waits for a slot is due without one, to be held or to end; not if it is to be undone."""
+        if not self._db.execute(self._sql["has_mail"], (key, "cancel", None)).get:
+            self._db.execute(self._sql["leave_line"], (to_micros(at), key))
 
     def rank(self, starts: Sequence[NewExecution]) -> None:
         """Note the priorities of executions that have just been created."""
@@ -104,11 +132,22 @@ class Gate:
         found = self._db.execute(self._sql["key_of_start"], (terms.key,)).fetchone()
         if found is None:
             return None
-        execution_id = from_key(found[0])
-        if found[1] == terms.fingerprint:
-            return StartedBefore("an execution was started by this request before", execution_id)
-        detail = f"this idempotency key was used for another request, which has started {execution_id}"
-        return KeyConflict(detail, execution_id)
+        key, fingerprint, is_pruned = found
+        execution_id = from_key(key)
+        if fingerprint != terms.fingerprint:
+            since = ", and that was pruned" if is_pruned else ""
+            detail = f"this idempotency key was used for another request, which has started {execution_id}"
+            return KeyConflict(detail + since, execution_id)
+        if is_pruned:
+            detail = (
+                f"this request has started execution {execution_id}, which has ended and was pruned since"
+            )
+            return ExecutionPruned(detail, execution_id)
+        return StartedBefore("an execution was started by this request before", execution_id)
+
+    def _has(self, key: bytes, slot_key: str | None) -> bool:
+        """Whether an execution has this slot, or any if none is named, or waits for it."""
+        return bool(self._db.execute(self._sql["has_slot"], (key, slot_key)).get)
 
     def _too_many(self, slot: Slot | None) -> ConcurrencyFull | None:
         if slot is None or not slot.refuses or self._used(slot.key, slot.limit) < slot.limit:
@@ -129,19 +168,19 @@ class Gate:
         self._db.execute(self._sql["set_rate"], (rate.flow_id, free_at + interval))
         return 0
 
-    def _place(self, new: NewExecution, key: bytes, slot: Slot, now: int) -> NewExecution:
-        """Take a slot, or the last place of those who wait for one."""
+    def _take(self, key: bytes, slot: Slot, now: int) -> bool:
+        """Take a slot for an execution; False if there is none, and so it has to wait."""
         self.has_slots = True
         self._db.execute(self._sql["limit_slots"], (slot.key, slot.limit))
         self._give(slot.key, now)
-        if self._used(slot.key, slot.limit) < slot.limit:
-            self._db.execute(self._sql["take_slot"], (slot.key, key))
-            return new
-        return msgspec.structs.replace(new, wake=Wake(WakeReason.SLOT, FAR_AWAY, slot.key))
+        if self._used(slot.key, slot.limit) >= slot.limit:
+            return False
+        self._db.execute(self._sql["take_slot"], (slot.key, key))
+        return True
 
     def _give(self, slot_key: str, now: int) -> None:
-        """Give the free slots of a key to those that wait, the longest waiting of the highest priority
-        first."""
+        """Give the free slots of a key to those that wait: of the highest priority, the one that was
+        started first."""
         limit = self._db.execute(self._sql["limit_of_slots"], (slot_key,)).get or 1
         used = self._used(slot_key, limit)
         while used < limit:

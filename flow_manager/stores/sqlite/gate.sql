@@ -1,6 +1,7 @@
 -- name: key_of_start
--- What was started under an idempotency key.
-SELECT execution_id, fingerprint FROM keys WHERE key = ?
+-- What was started under an idempotency key, and whether it was pruned: a key can outlive it for a day.
+SELECT execution_id, fingerprint, EXISTS (SELECT 1 FROM remains r WHERE r.execution_id = keys.execution_id)
+FROM keys WHERE key = ?
 
 -- name: add_key
 -- One execution for each key.
@@ -18,8 +19,21 @@ INSERT INTO rates (flow_id, free_at) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET f
 UPDATE wakes SET priority = ? WHERE execution_id = ?
 
 -- name: any_slot
--- Whether anybody holds a slot at all.
-SELECT EXISTS (SELECT 1 FROM slots)
+-- Whether anybody holds a slot, or waits for one, at all.
+SELECT EXISTS (SELECT 1 FROM slots) OR EXISTS (SELECT 1 FROM wakes WHERE reason = 'slot')
+
+-- name: has_slot
+-- Whether an execution has a slot of this key (any, if none is given), or waits for it.
+SELECT EXISTS (SELECT 1 FROM slots WHERE execution_id = ?1 AND key = coalesce(?2, key))
+    OR EXISTS (SELECT 1 FROM wakes WHERE execution_id = ?1 AND reason = 'slot' AND detail = coalesce(?2, detail))
+
+-- name: wait_for_slot
+-- Of an open execution that goes on only with a slot. One that is worked on, or cannot be, stays as it is.
+UPDATE wakes SET reason = 'slot', due_at = ?, detail = ? WHERE execution_id = ? AND reason NOT IN ('claim', 'repair')
+
+-- name: leave_line
+-- One that waits for a slot waits no more: it is due.
+UPDATE wakes SET reason = 'due', due_at = min(?, due_at) WHERE execution_id = ? AND reason = 'slot'
 
 -- name: count_slots
 -- How many go on under a key, counted no further than a bound.
@@ -43,7 +57,7 @@ INSERT INTO slot_limits (key, most) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET mo
 DELETE FROM slot_limits WHERE key = ?
 
 -- name: next_for_slot
--- Who has waited longest for a slot, of one priority.
+-- Of those who wait for a slot, of one priority, the one that was started first.
 SELECT execution_id FROM wakes WHERE reason = 'slot' AND detail = ? AND priority = ? ORDER BY execution_id LIMIT 1
 
 -- name: give_slot

@@ -19,6 +19,7 @@ from flow_manager.errors import (
 from flow_manager.ports.retention import Prune, Pruned
 from flow_manager.ports.store import Claim, NewExecution, NewMail, Step
 from flow_manager.stores.sqlite.batches import (
+    MOST_ROWS,
     Row,
     Rows,
     StepWriter,
@@ -62,17 +63,17 @@ class SqliteLedger:
         self._steps = StepWriter(connection, sql)
         self._definitions = KnownDefinitions()
         self._log = WriteAheadLog(connection)
-        self._mailbox = Mailbox(connection, sql)
+        self._gate = Gate(connection, sql)
+        self._mailbox = Mailbox(connection, sql, self._gate)
         self._family = Family(connection, sql, self._mailbox)
         self._doing = Doing(connection, sql, self._begin_all, self._mailbox.send)
         self._pruning = Pruning(connection, sql)
-        self._gate = Gate(connection, sql)
         self._claims = Claims(connection, sql, self._mailbox)
         self._waits_for_lock = False
 
     def write(self, batch: Sequence[Command]) -> list[Any]:
         try:
-            are_rows = not self._gate.has_slots and all(map(self._is_row, batch))
+            are_rows = len(batch) <= MOST_ROWS and all(map(self._is_row, batch))
             answers = self._apply_rows(batch) if are_rows else self._apply_all(batch)
         except apsw.Error as error:
             self._roll_back()
@@ -123,10 +124,12 @@ class SqliteLedger:
         self._db.close()
 
     def _is_row(self, command: Command) -> bool:
-        """Whether a command is a row of `steps`, and nothing else is to be written for it."""
-        return is_row(command) and (
-            not isinstance(command, NewExecution) or self._definitions.has(command.digest)
-        )
+        """Whether a command is a row of `steps`, and no more is to be written. An end may free a slot."""
+        if not is_row(command):
+            return False
+        if isinstance(command, NewExecution):
+            return self._definitions.has(command.digest)
+        return not (isinstance(command, Step) and command.wake is None and self._gate.has_slots)
 
     def _apply_rows(self, batch: Sequence[Command]) -> list[Any]:
         """Outside of a transaction, a statement is one."""

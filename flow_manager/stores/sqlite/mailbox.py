@@ -12,6 +12,7 @@ import msgspec
 from flow_manager.core.mail import Mail
 from flow_manager.errors import ApprovalOver, ExecutionOver, ExecutionUnknown, NotAsSeen, TooMuchMail
 from flow_manager.ports.store import NewMail
+from flow_manager.stores.sqlite.gate import Gate
 from flow_manager.stores.sqlite.rows import end_checksum, from_micros, to_micros, to_some_key, to_text
 
 LIFE: Final = 1 << 32
@@ -23,18 +24,20 @@ MOST_BYTES: Final = 4 << 20
 
 
 class Mailbox:
-    def __init__(self, connection: apsw.Connection, sql: Mapping[str, str]) -> None:
+    def __init__(self, connection: apsw.Connection, sql: Mapping[str, str], gate: Gate) -> None:
         self._db = connection
         self._sql = sql
+        self._gate = gate
 
     def send(self, mail: NewMail) -> bool:
         """False if nothing had to be sent, since the same is on its way. Raises what `Store.send` raises."""
         key, name = to_some_key(mail.execution_id), to_text(mail.name)
         if mail.seen is not None:
-            self._must_be_as_seen(key, mail)
+            self._open_as_seen(key, mail)
         self._must_be_open(key, mail.execution_id)
         if mail.kind == "cancel" and self._has(key, "cancel"):
             return False
+        self._pass_gate(key, mail)
         payload, at = msgspec.json.encode(mail.payload).decode(), to_micros(mail.at)
         if mail.kind == "signal":
             self._must_have_room(key, len(payload))
@@ -51,16 +54,28 @@ class Mailbox:
         self._db.execute(self._sql["add_mail"], row)
         return True
 
-    def _must_be_as_seen(self, key: bytes, mail: NewMail) -> None:
+    def _open_as_seen(self, key: bytes, mail: NewMail) -> None:
+        """Open the execution again if it has ended. Nothing has changed if this is refused."""
         is_as_seen = self._db.execute(self._sql["as_seen"], (key, mail.seen)).get
+        status, ended_at, last_seq = None, 0, 0
         if is_as_seen is None:
             found = self._db.execute(self._sql["ended_as_seen"], (key,)).fetchone()
             status, ended_at, last_seq = found or (None, 0, 0)
-            if status is not None and last_seq == mail.seen:
-                self.reopen(key, status, ended_at, last_seq, mail.at)
-                return
+            is_as_seen = status is not None and last_seq == mail.seen
         if not is_as_seen:
             raise NotAsSeen("the execution is being worked on, or was asked for something else; look again")
+        if mail.slot is not None:
+            self._gate.must_admit(key, mail.slot)
+        if status is not None:
+            self.reopen(key, status, ended_at, last_seq, mail.at)
+
+    def _pass_gate(self, key: bytes, mail: NewMail) -> None:
+        """Whoever goes on needs a slot; whoever is to be held, or to end with nothing to undo, needs none.
+        Only a rerun may bring another input, and so another key."""
+        if mail.slot is not None:
+            self._gate.enter(key, mail.slot, mail.at, may_keep=mail.kind != "rerun")
+        elif mail.kind in ("cancel", "pause"):
+            self._gate.leave_line(key, mail.at)
 
     def reopen(self, key: bytes, status: str, ended_at: int, last_seq: int, at: datetime) -> None:
         """An execution that had ended is open again, and due."""

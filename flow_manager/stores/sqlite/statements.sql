@@ -20,13 +20,11 @@ SELECT last_seq, mail FROM wakes WHERE execution_id = ? AND epoch = ? AND reason
 
 -- name: send_mail
 -- Counts what is sent to an open execution, and makes it due if that is what it waits for. One that is worked
--- on is marked, so that it does not go on before its writer knows.
+-- on is marked, so that it does not go on before its writer knows. Nothing sent stands for a slot.
 UPDATE wakes SET mail = mail + 1,
-    reason = CASE WHEN reason IN ('claim', 'repair') THEN reason
-        WHEN reason = 'slot' AND ?2 <> 'cancel' THEN reason
+    reason = CASE WHEN reason IN ('claim', 'repair', 'slot') THEN reason
         WHEN ?2 <> 'signal' OR (reason = 'signal' AND detail = ?3) THEN 'due' ELSE reason END,
-    due_at = CASE WHEN reason IN ('claim', 'repair') THEN due_at
-        WHEN reason = 'slot' AND ?2 <> 'cancel' THEN due_at
+    due_at = CASE WHEN reason IN ('claim', 'repair', 'slot') THEN due_at
         WHEN ?2 <> 'signal' OR (reason = 'signal' AND detail = ?3) THEN min(?4, due_at) ELSE due_at END,
     detail = CASE WHEN reason = 'claim' AND ?2 <> 'signal' AND detail = '' THEN ?2 ELSE detail END
 WHERE execution_id = ?1 RETURNING mail

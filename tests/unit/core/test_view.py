@@ -235,6 +235,14 @@ def test_an_ended_execution_that_waits_for_something_has_been_opened_again() -> 
     assert (view.is_ended, view.status, view.ended_at) == (False, ExecutionStatus.WAITING, None)
 
 
+def test_an_execution_that_was_opened_again_tells_nothing_of_its_last_end() -> None:
+    ended = ExecutionEnded(second(5), ExecutionStatus.CANCELLED, TaskError("execution.cancelled", "no"), 7)
+
+    view = View.fold("e1", [*UNDONE, ended]).waiting_for(Wake(WakeReason.SLOT, second(9)))
+
+    assert (view.status, view.error, view.output) == (ExecutionStatus.WAITING, None, None)
+
+
 def test_the_body_of_a_child_tells_its_parent_and_its_output() -> None:
     began = ExecutionStarted(START, "flow123", {}, {}, ParentLink("e0", 2, 1, 7, 1))
 
