@@ -21,6 +21,8 @@ TIMES: Final = 5
 """How much more is asked for than can be done."""
 HEALTHY: Final = 0.1
 """Seconds in which health answers."""
+MOST_MORE: Final = 2
+"""If it does so much more than it could, a neighbour had the machine before: nobody asked for too much."""
 LEAST_SHARE: Final = 0.1
 """Of what it can do, the service still does so much; the clients take their share of the machine too."""
 
@@ -55,10 +57,14 @@ def test_overload_is_shed_early_and_what_was_accepted_goes_on(
     tmp_path: Path, load: Load, seconds: float, health: Any
 ) -> None:
     with Service(tmp_path, "--log-level", "error", *load.options) as service:
-        able = flood(service.port, load.flow, 0, 1.0)
-
-        with Watch(service) as watch:
-            report = flood(service.port, load.flow, TIMES * able.per_second, seconds, load.prefer)
+        able, accepted = flood(service.port, load.flow, 0, 1.0), list[str]()
+        while True:
+            accepted += able.accepted
+            with Watch(service) as watch:
+                report = flood(service.port, load.flow, TIMES * able.per_second, seconds, load.prefer)
+            if report.per_second <= MOST_MORE * able.per_second:
+                break
+            able = report
         service.await_none_open(60.0)
         assert service.stop() == 0
 
@@ -68,4 +74,4 @@ def test_overload_is_shed_early_and_what_was_accepted_goes_on(
     assert report.unanswered == 0
     assert report.per_second >= LEAST_SHARE * able.per_second
     assert health(watch.seconds) <= HEALTHY
-    assert_sound(service.database, [*able.accepted, *report.accepted])
+    assert_sound(service.database, [*accepted, *report.accepted])
