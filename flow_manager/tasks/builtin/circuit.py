@@ -27,7 +27,9 @@ LEAST_SHARE: Final = 0.5
 OPEN_SECONDS: Final = 15.0
 """How long it stays open before one call is let through."""
 LEAST_RATE: Final = 10.0
-"""Calls a second at which those come back at least who were refused meanwhile."""
+"""Calls a second at which those come back at least who were refused meanwhile,"""
+SHARE_OF_FIRST: Final = 0.5
+"""and how fast beside first attempts, which go on meanwhile. Calls are no measure: most may be retries."""
 
 Host = tuple[str, str, int]
 """Scheme, name and port."""
@@ -45,18 +47,22 @@ class Circuits:
         self._chance = chance
         self._circuits: OrderedDict[Host, _Circuit] = OrderedDict()
 
-    def enter(self, host: Host) -> None:
-        """Raises `AttemptFailed` (`http.circuit_open`) if no call is to be made now."""
+    def enter(self, host: Host, *, is_first: bool) -> None:
+        """Raises `AttemptFailed` (`http.circuit_open`) if no call is to be made now. `is_first` tells a first
+        attempt from a retry."""
         circuit = self._circuits.get(host)
         if circuit is None:
             return
         self._circuits.move_to_end(host)
-        wait = circuit.wait(self._monotonic())
+        now = self._monotonic()
+        if is_first:
+            circuit.count_first(now)
+        wait = circuit.wait(now)
         if wait is not None:
             raise AttemptFailed(
                 "http.circuit_open",
                 f"most calls of {host[1]} have failed; it is left alone for {wait:.0f} s",
-                details={"retry_after": round(circuit.turn(self._monotonic(), self._chance()), 3)},
+                details={"retry_after": round(circuit.turn(now, self._chance()), 3)},
             )
 
     def succeeded(self, host: Host) -> None:
@@ -82,17 +88,24 @@ class Circuits:
 
 
 class _Circuit:
-    __slots__ = ("_calls", "_failures", "_open_until", "_rate", "_since", "_turn_at", "is_probed")
+    __slots__ = ("_calls", "_failures", "_first", "_open_until", "_rate", "_since", "_turn_at", "is_probed")
 
     def __init__(self) -> None:
         self._since = 0.0
         self._calls = 0
         self._failures = 0
+        self._first = 0
         self._open_until: float | None = None
         self._rate = LEAST_RATE
         self._turn_at = 0.0
         self.is_probed = False
         """Whether the one call that may be made is under way."""
+
+    def count_first(self, now: float) -> None:
+        """Goes on while calls are refused: a circuit that opens at once has not seen much before."""
+        self._begin_window(now)
+        self._first += 1
+        self._rate = max(self._rate, self._rate_now())
 
     def wait(self, now: float) -> float | None:
         """Seconds until a call may be made; None if it may be made now."""
@@ -104,15 +117,15 @@ class _Circuit:
         return None
 
     def turn(self, now: float, chance: float) -> float:
-        """In how many seconds the one that was just refused should come back: all of them together come no
-        faster than calls did before."""
-        self._turn_at = max(self._turn_at, self._open_until or now) + 1 / self._rate
+        """In how many seconds the one that was just refused should come back: all of them together come half
+        as fast as first attempts do."""
+        self._turn_at = max(self._turn_at, self._open_until or 0.0, now) + 1 / self._rate
         return self._turn_at - now - chance / self._rate
 
     def succeeded(self, now: float) -> None:
         if self._open_until is not None:
             self._open_until, self.is_probed = None, False
-            self._since, self._calls, self._failures = now, 0, 0
+            self._begin_window(now, anew=True)
         self._count(now)
 
     def failed(self, now: float) -> None:
@@ -120,11 +133,18 @@ class _Circuit:
         self._failures += 1
         is_bad = self._failures >= LEAST_FAILURES and self._failures >= LEAST_SHARE * self._calls
         if is_bad and self._open_until is None:
-            self._rate = max(LEAST_RATE, self._calls / max(1.0, now - self._since))
+            self._rate = self._rate_now()
         if self.is_probed or (is_bad and self._open_until is None):
             self._open_until, self.is_probed = now + OPEN_SECONDS, False
 
+    def _rate_now(self) -> float:
+        return max(LEAST_RATE, SHARE_OF_FIRST * self._first / WINDOW)
+
     def _count(self, now: float) -> None:
-        if now - self._since > WINDOW:
-            self._since, self._calls, self._failures = now, 0, 0
+        self._begin_window(now)
         self._calls += 1
+
+    def _begin_window(self, now: float, *, anew: bool = False) -> None:
+        """Unless the last one goes on."""
+        if anew or now - self._since > WINDOW:
+            self._since, self._calls, self._failures, self._first = now, 0, 0, 0

@@ -51,10 +51,11 @@ class HttpClient:
         self._circuits = circuits or Circuits()
         self._connections: WeakKeyDictionary[asyncio.AbstractEventLoop, Connections] = WeakKeyDictionary()
 
-    async def call(self, call: HttpInput, idempotency_key: str) -> Answer:
-        """Make the call and read its answer. Raises `AttemptFailed` for whatever goes wrong."""
+    async def call(self, call: HttpInput, idempotency_key: str, *, is_first: bool) -> Answer:
+        """Make the call, of a first attempt or a retry, and read its answer. Raises `AttemptFailed` for
+        whatever goes wrong."""
         host = (call.target.scheme, call.target.host, call.target.port)
-        self._circuits.enter(host)
+        self._circuits.enter(host, is_first=is_first)
         try:
             answer = await self._in_time(call, idempotency_key)
         except AttemptFailed as failure:
@@ -152,7 +153,7 @@ class HttpTask(TaskExecutor):
         except ValidationError as error:
             return bad_input("http.bad_input", error).result()
         try:
-            answer = await self.client.call(call, context.idempotency_key)
+            answer = await self.client.call(call, context.idempotency_key, is_first=context.attempt == 1)
             body = answer.body
         except AttemptFailed as failure:
             return failure.result()
