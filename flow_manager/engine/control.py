@@ -55,7 +55,7 @@ class OperatorControl:
 
     def pause(self, execution_id: str, *, reason: str = "", by: str = "") -> None:
         view = self._look("pause", execution_id)
-        if view.paused is None:
+        if view.status is not ExecutionStatus.PAUSED:  # one that resumes may still wait for its slot
             self._around.post(NewMail(execution_id, self._around.now(), "pause", reason, None, by))
 
     def resume(self, execution_id: str, *, reason: str = "", by: str = "") -> None:

@@ -67,6 +67,8 @@ class Metrics(Collector):
     # -- counting
 
     def recorded(self, view: View, events: Sequence[Event]) -> None:
+        if not events:
+            return
         if type(events[-1]) is AttemptStarted and type(events[0]) is AttemptEnded:
             return  # most steps: an attempt has ended, the next begins, and what is in between does not count
         for event in events:

@@ -316,6 +316,23 @@ class StartBehaviour(ABC):
 
         self.run(scenario)
 
+    def test_an_opening_does_not_change_the_limit_of_the_newest_start(self) -> None:
+        async def scenario(store: Store) -> None:
+            first = await ended(store, Slot("stored", 5))
+            for new in (slotted(1), slotted(1)):
+                await store.start(new)
+
+            await store.send(opening(first, Slot("stored", 5)))
+
+            assert wakes(store).count(WakeReason.DUE) == 1
+            assert wakes(store).count(WakeReason.SLOT) == 2
+            other = await ended(store, Slot("other", 5))
+            await store.start(slotted(1, "other"))
+            with pytest.raises(ConcurrencyFull):
+                await store.send(opening(other, Slot("other", 5, refuses=True)))
+
+        self.run(scenario)
+
     def test_one_that_may_not_wait_is_not_opened_and_stays_as_it_was(self) -> None:
         async def scenario(store: Store) -> None:
             first = await ended(store)

@@ -455,3 +455,43 @@ def test_one_that_was_paused_before_it_had_a_slot_waits_for_it_to_be_undone(back
     assert for_slot(waiting)
     assert tasks(until(backend, one, ended)) == ["task1:success", "undo:success"]
     assert backend.store.violations() == []
+
+
+def test_a_pause_after_a_resumption_that_waits_for_its_slot_is_not_lost(backend: NativeBackend) -> None:
+    flow = document(task("signal", {"name": "go"}), **ONE_AT_ONCE)
+    holder, one = start(backend, flow), start(backend, flow)
+    until(backend, holder, for_signal)
+    until(backend, one, for_slot)
+    backend.control.pause(one)
+    until(backend, one, paused)
+    backend.control.resume(one)
+    until(backend, one, for_slot)
+
+    backend.control.pause(one, reason="not yet after all")
+    backend.cancel(holder)
+    until(backend, holder, ended)
+
+    assert until(backend, one, paused).attempts == []
+
+
+def test_one_that_is_paused_while_it_is_undone_and_then_cancelled_can_be_resumed(
+    backend: NativeBackend,
+) -> None:
+    """The cancellation asks nothing of one that is to end anyway, so nobody takes it up."""
+    tasks = (task("nothing", compensate_with="undo"), {"name": "undo", **task("sleep", {"seconds": 0.3})})
+    flow = document(*tasks, task("flop"))
+    flow["flow"]["conditions"] = [
+        {"name": "on", "source_task": "task1", "outcome": "success", "target_task_success": "task3"}
+    ]
+    one = start(backend, flow)
+    until(backend, one, lambda view: view.ending is not None)
+    backend.control.pause(one)
+    until(backend, one, paused)
+    backend.cancel(one)
+
+    deadline = time.monotonic() + 10
+    while not backend.describe(one).is_ended:
+        assert time.monotonic() < deadline
+        with contextlib.suppress(StateForbids):
+            backend.control.resume(one)
+        time.sleep(0.02)

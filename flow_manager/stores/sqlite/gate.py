@@ -69,14 +69,15 @@ class Gate:
         key = to_key(new.execution_id)
         if terms.key is not None:
             self._db.execute(self._sql["add_key"], (terms.key, key, terms.fingerprint, now))
-        if terms.slot is None or self._take(key, terms.slot, now):
+        if terms.slot is None or self._take(key, terms.slot, now, "limit_slots"):
             return new
         return msgspec.structs.replace(new, wake=Wake(WakeReason.SLOT, FAR_AWAY, terms.slot.key))
 
     def must_admit(self, key: bytes, slot: Slot) -> None:
         """Raises `ConcurrencyFull` if an execution that is to go on under this slot may not even wait."""
         if not self._has(key, slot.key):
-            refusal = self._too_many(slot)
+            limit = self._db.execute(self._sql["limit_of_slots"], (slot.key,)).get or slot.limit
+            refusal = self._too_many(msgspec.structs.replace(slot, limit=limit))
             if refusal is not None:
                 raise refusal
 
@@ -88,7 +89,7 @@ class Gate:
             return
         self.has_slots = True
         self.ended([(key,)], at)
-        if self._take(key, slot, to_micros(at)):
+        if self._take(key, slot, to_micros(at), "keep_limit"):
             self._db.execute(self._sql["leave_line"], (to_micros(at), key))
         else:
             self._db.execute(self._sql["wait_for_slot"], (to_micros(FAR_AWAY), slot.key, key))
@@ -116,7 +117,7 @@ class Gate:
         for row in rows:
             freed: Rows = self._db.execute(self._sql["free_slots"], row[:1]).fetchall()
             for (slot_key,) in freed:
-                self._give(slot_key, to_micros(at))
+                self._free(slot_key, to_micros(at))
 
     def serve(self, key: bytes, slot_key: str, at: datetime) -> None:
         """Take back what an execution holds that has ended unnoticed, and give what is free to those that
@@ -124,7 +125,7 @@ class Gate:
         self.has_slots = True
         self.ended([(key,)], at)
         if slot_key:
-            self._give(slot_key, to_micros(at))
+            self._free(slot_key, to_micros(at))
 
     def _taken(self, terms: Terms) -> StartedBefore | None:
         if terms.key is None:
@@ -168,19 +169,26 @@ class Gate:
         self._db.execute(self._sql["set_rate"], (rate.flow_id, free_at + interval))
         return 0
 
-    def _take(self, key: bytes, slot: Slot, now: int) -> bool:
-        """Take a slot for an execution; False if there is none, and so it has to wait."""
+    def _take(self, key: bytes, slot: Slot, now: int, limiting: str) -> bool:
+        """Take a slot for an execution; False if there is none, and so it has to wait. `limiting` is the
+        statement that says what becomes of the limit."""
         self.has_slots = True
-        self._db.execute(self._sql["limit_slots"], (slot.key, slot.limit))
+        self._db.execute(self._sql[limiting], (slot.key, slot.limit))
         self._give(slot.key, now)
-        if self._used(slot.key, slot.limit) >= slot.limit:
+        limit = self._db.execute(self._sql["limit_of_slots"], (slot.key,)).get or slot.limit
+        if self._used(slot.key, limit) >= limit:
             return False
         self._db.execute(self._sql["take_slot"], (slot.key, key))
         return True
 
-    def _give(self, slot_key: str, now: int) -> None:
+    def _free(self, slot_key: str, now: int) -> None:
+        """Give what is free of a key to those that wait. When nobody has any, its limit is forgotten."""
+        if not self._give(slot_key, now):
+            self._db.execute(self._sql["forget_limit"], (slot_key,))
+
+    def _give(self, slot_key: str, now: int) -> int:
         """Give the free slots of a key to those that wait: of the highest priority, the one that was
-        started first."""
+        started first. How many have one then."""
         limit = self._db.execute(self._sql["limit_of_slots"], (slot_key,)).get or 1
         used = self._used(slot_key, limit)
         while used < limit:
@@ -190,8 +198,7 @@ class Gate:
             self._db.execute(self._sql["take_slot"], (slot_key, waiting))
             self._db.execute(self._sql["give_slot"], (now, waiting))
             used += 1
-        if not used:
-            self._db.execute(self._sql["forget_limit"], (slot_key,))
+        return used
 
     def _next(self, slot_key: str) -> bytes | None:
         for priority in (1, 0, -1):

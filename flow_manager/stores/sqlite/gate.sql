@@ -52,6 +52,10 @@ SELECT most FROM slot_limits WHERE key = ?
 -- name: limit_slots
 INSERT INTO slot_limits (key, most) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET most = ?2
 
+-- name: keep_limit
+-- As limit_slots, for one that was started before: the limit of the newest start stays.
+INSERT INTO slot_limits (key, most) VALUES (?, ?) ON CONFLICT DO NOTHING
+
 -- name: forget_limit
 -- Nobody holds a slot of this key any more.
 DELETE FROM slot_limits WHERE key = ?

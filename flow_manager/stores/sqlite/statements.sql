@@ -50,9 +50,10 @@ SELECT mail FROM wakes WHERE execution_id = ?
 
 -- name: as_seen
 -- Whether an open execution can be asked for something by a sender who has looked at it: nobody works on it,
--- and nothing else was asked of it.
+-- and nothing else was asked of it. Of one that is to end anyway, a cancellation asks nothing, and is never taken up.
 SELECT w.reason <> 'claim' AND w.last_seq = ?2 AND NOT EXISTS (
-    SELECT 1 FROM mail m WHERE m.execution_id = ?1 AND m.kind <> 'signal')
+    SELECT 1 FROM mail m
+    WHERE m.execution_id = ?1 AND m.kind <> 'signal' AND NOT (m.kind = 'cancel' AND w.is_ending))
 FROM wakes w WHERE w.execution_id = ?1
 
 -- name: ended_as_seen

@@ -234,3 +234,12 @@ def test_labels_are_written_so_that_they_cannot_forge_a_line() -> None:
 
     assert "forged" not in found
     assert sum(name.startswith("executions_ended") for name in found) == 1
+
+
+def test_a_step_without_events_counts_as_nothing() -> None:
+    metrics = Metrics()
+    before = samples(metrics)
+
+    metrics.recorded(View("one"), [])
+
+    assert samples(metrics) == before
