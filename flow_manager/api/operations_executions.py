@@ -36,13 +36,8 @@ _CONTROLS: Final[Sequence[tuple[str, str, type[BaseModel], dict[str, Any]]]] = (
 )
 
 
-_FULL: Final = {"pause": ()} | dict.fromkeys(
-    ("resume", "retry", "rerun", "skip", "fork"), (CONCURRENCY_FULL,)
-)
-"""What has an execution go on may find its flow full."""
-
-
 def _control(name: str, summary: str, body: type[BaseModel], example: dict[str, Any]) -> Operation:
+    full = () if name == "pause" else (CONCURRENCY_FULL,)  # what has it go on may find its flow full
     return Operation(
         method="POST",
         path="/v1/executions/{execution_id}:" + name,
@@ -51,7 +46,7 @@ def _control(name: str, summary: str, body: type[BaseModel], example: dict[str, 
         area="executions",
         body=Body(body.model_json_schema, example),
         answers=_SENT,
-        problems=[NOT_FOUND, ALREADY_TERMINAL, STATE_FORBIDS, *_FULL[name], *WRITING],
+        problems=[NOT_FOUND, ALREADY_TERMINAL, STATE_FORBIDS, *full, *WRITING],
     )
 
 

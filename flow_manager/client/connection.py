@@ -127,8 +127,8 @@ class Connection:
     def _silence(self, call: Call, error: httpx.TransportError) -> str:
         if call.is_repeatable or isinstance(error, _NOT_SENT):
             return silence(self._url, error)
-        reason = str(error) or type(error).__name__
-        return f"{self._url} gave no answer to {call.method} {call.path}, which may have happened: {reason}"
+        what = f"{call.method} {call.path}, which may have happened"
+        return f"{self._url} gave no answer to {what}: {_reason(error)}"
 
 
 def check_address(url: str) -> None:
@@ -145,7 +145,11 @@ def check_address(url: str) -> None:
 
 def silence(url: str, error: httpx.TransportError) -> str:
     """That nobody answers at an address, in a sentence."""
-    return f"{url} does not answer: {str(error) or type(error).__name__}; is the service running there?"
+    return f"{url} does not answer: {_reason(error)}; is the service running there?"
+
+
+def _reason(error: httpx.TransportError) -> str:
+    return str(error) or type(error).__name__
 
 
 def _pause_asked_for(response: httpx.Response) -> int | None:

@@ -352,12 +352,37 @@ def for_slot(view: View) -> bool:
     return view.wake is not None and view.wake.reason is WakeReason.SLOT
 
 
+HOLDING = document(task("signal", {"name": "go"}), **ONE_AT_ONCE)
+"""Keeps the only slot until it is told to go on."""
+
+
+def hold(backend: NativeBackend) -> str:
+    """Start an execution that has the only slot now; its id."""
+    holder = start(backend, HOLDING)
+    until(backend, holder, for_signal)
+    return holder
+
+
+def rerun_in_line(backend: NativeBackend) -> tuple[str, str]:
+    """An execution that has done something that can be undone, and is to do it again; and the holder of the
+    slot for which it waits."""
+    flow = document(
+        task("nothing", compensate_with="undo"), {"name": "undo", **task("nothing")}, **ONE_AT_ONCE
+    )
+    flow["flow"]["conditions"] = []
+    one = start(backend, flow)
+    until(backend, one, ended)
+    holder = hold(backend)
+    backend.control.rerun(one, Rerun("task1"))
+    until(backend, one, for_slot)
+    return one, holder
+
+
 def test_a_retry_that_waits_for_a_slot_is_cancelled_at_once(backend: NativeBackend) -> None:
     flow = document(task("flop"), task("nothing"), **ONE_AT_ONCE)
     one = start(backend, flow)
     until(backend, one, ended)
-    holder = start(backend, document(task("signal", {"name": "go"}), **ONE_AT_ONCE))
-    until(backend, holder, for_signal)
+    hold(backend)
     backend.control.retry(one)
     until(backend, one, for_slot)
 
@@ -369,16 +394,7 @@ def test_a_retry_that_waits_for_a_slot_is_cancelled_at_once(backend: NativeBacke
 
 
 def test_what_a_rerun_had_done_before_is_not_undone_without_a_slot(backend: NativeBackend) -> None:
-    flow = document(
-        task("nothing", compensate_with="undo"), {"name": "undo", **task("nothing")}, **ONE_AT_ONCE
-    )
-    flow["flow"]["conditions"] = []
-    one = start(backend, flow)
-    until(backend, one, ended)
-    holder = start(backend, document(task("signal", {"name": "go"}), **ONE_AT_ONCE))
-    until(backend, holder, for_signal)
-    backend.control.rerun(one, Rerun("task1"))
-    until(backend, one, for_slot)
+    one, holder = rerun_in_line(backend)
 
     backend.cancel(one)
     waiting = backend.describe(one)
@@ -398,12 +414,11 @@ def test_what_a_rerun_had_done_before_is_not_undone_without_a_slot(backend: Nati
 def test_one_that_is_paused_while_it_waits_for_a_slot_is_held_and_keeps_nobody_waiting(
     backend: NativeBackend, opens_again: bool
 ) -> None:
-    flow = document(task("signal", {"name": "go"}), **ONE_AT_ONCE)
-    one = start(backend, flow)
+    one = start(backend, HOLDING)
     if opens_again:
         backend.cancel(one)
         until(backend, one, ended)
-    holder, last = start(backend, flow), start(backend, flow)
+    holder, last = start(backend, HOLDING), start(backend, HOLDING)
     if opens_again:
         backend.control.retry(one)
     else:
@@ -422,7 +437,7 @@ def test_one_that_is_paused_while_it_waits_for_a_slot_is_held_and_keeps_nobody_w
     until(backend, one, for_signal)
     backend.control.pause(one)
     until(backend, one, paused)
-    behind = start(backend, flow)
+    behind = start(backend, HOLDING)
 
     assert still.wake == held.wake
     assert for_slot(until(backend, behind, for_slot)), "one that has its slot keeps it while it is paused"
@@ -435,16 +450,7 @@ def test_one_that_is_paused_while_it_waits_for_a_slot_is_held_and_keeps_nobody_w
 
 
 def test_one_that_was_paused_before_it_had_a_slot_waits_for_it_to_be_undone(backend: NativeBackend) -> None:
-    flow = document(
-        task("nothing", compensate_with="undo"), {"name": "undo", **task("nothing")}, **ONE_AT_ONCE
-    )
-    flow["flow"]["conditions"] = []
-    one = start(backend, flow)
-    until(backend, one, ended)
-    holder = start(backend, document(task("signal", {"name": "go"}), **ONE_AT_ONCE))
-    until(backend, holder, for_signal)
-    backend.control.rerun(one, Rerun("task1"))
-    until(backend, one, for_slot)
+    one, holder = rerun_in_line(backend)
     backend.control.pause(one)
     until(backend, one, paused)
 
@@ -458,9 +464,7 @@ def test_one_that_was_paused_before_it_had_a_slot_waits_for_it_to_be_undone(back
 
 
 def test_a_pause_after_a_resumption_that_waits_for_its_slot_is_not_lost(backend: NativeBackend) -> None:
-    flow = document(task("signal", {"name": "go"}), **ONE_AT_ONCE)
-    holder, one = start(backend, flow), start(backend, flow)
-    until(backend, holder, for_signal)
+    holder, one = hold(backend), start(backend, HOLDING)
     until(backend, one, for_slot)
     backend.control.pause(one)
     until(backend, one, paused)

@@ -72,7 +72,7 @@ def _parts(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
     return (rows[start : start + MOST_ROWS] for start in range(0, len(rows), MOST_ROWS))
 
 
-def is_row(command: object) -> bool:
+def is_only_a_row(command: object) -> bool:
     """Whether a command is a row of `steps`, and nothing else is to be written for it."""
     if type(command) is Step:
         if command.taken or command.outbox or command.children or command.to_children:
@@ -135,7 +135,15 @@ def step_row(step: Step) -> Row:
     )
 
 
-def outbox_rows(key: bytes, deliveries: Sequence[Delivery], at: datetime) -> Rows:
+def outbox_of_start(new: NewExecution) -> Rows:
+    return _outbox_rows(to_key(new.execution_id), new.outbox, new.events[-1].at) if new.outbox else []
+
+
+def outbox_of_step(step: Step) -> Rows:
+    return _outbox_rows(step.claim.key, step.outbox, step.at) if step.outbox else []
+
+
+def _outbox_rows(key: bytes, deliveries: Sequence[Delivery], at: datetime) -> Rows:
     """They are due at once."""
     due_at = to_micros(at)
     return [

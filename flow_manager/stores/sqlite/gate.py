@@ -174,21 +174,21 @@ class Gate:
         statement that says what becomes of the limit."""
         self.has_slots = True
         self._db.execute(self._sql[limiting], (slot.key, slot.limit))
-        self._give(slot.key, now)
-        limit = self._db.execute(self._sql["limit_of_slots"], (slot.key,)).get or slot.limit
-        if self._used(slot.key, limit) >= limit:
+        used, limit = self._give(slot.key, now)
+        if used >= limit:
             return False
         self._db.execute(self._sql["take_slot"], (slot.key, key))
         return True
 
     def _free(self, slot_key: str, now: int) -> None:
         """Give what is free of a key to those that wait. When nobody has any, its limit is forgotten."""
-        if not self._give(slot_key, now):
+        used, _ = self._give(slot_key, now)
+        if not used:
             self._db.execute(self._sql["forget_limit"], (slot_key,))
 
-    def _give(self, slot_key: str, now: int) -> int:
+    def _give(self, slot_key: str, now: int) -> tuple[int, int]:
         """Give the free slots of a key to those that wait: of the highest priority, the one that was
-        started first. How many have one then."""
+        started first. How many have one then, and how many may."""
         limit = self._db.execute(self._sql["limit_of_slots"], (slot_key,)).get or 1
         used = self._used(slot_key, limit)
         while used < limit:
@@ -198,7 +198,7 @@ class Gate:
             self._db.execute(self._sql["take_slot"], (slot_key, waiting))
             self._db.execute(self._sql["give_slot"], (now, waiting))
             used += 1
-        return used
+        return used, limit
 
     def _next(self, slot_key: str) -> bytes | None:
         for priority in (1, 0, -1):

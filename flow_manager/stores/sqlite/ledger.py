@@ -23,8 +23,9 @@ from flow_manager.stores.sqlite.batches import (
     Row,
     Rows,
     StepWriter,
-    is_row,
-    outbox_rows,
+    is_only_a_row,
+    outbox_of_start,
+    outbox_of_step,
     start_row,
     step_row,
 )
@@ -73,7 +74,7 @@ class SqliteLedger:
 
     def write(self, batch: Sequence[Command]) -> list[Any]:
         try:
-            are_rows = len(batch) <= MOST_ROWS and all(map(self._is_row, batch))
+            are_rows = len(batch) <= MOST_ROWS and all(map(self._is_only_a_row, batch))
             answers = self._apply_rows(batch) if are_rows else self._apply_all(batch)
         except apsw.Error as error:
             self._roll_back()
@@ -123,9 +124,9 @@ class SqliteLedger:
             log.warning("the database could not be tidied up (%s); the next start verifies it", error)
         self._db.close()
 
-    def _is_row(self, command: Command) -> bool:
-        """Whether a command is a row of `steps`, and no more is to be written. An end may free a slot."""
-        if not is_row(command):
+    def _is_only_a_row(self, command: Command) -> bool:
+        """The same of this store as it is: its flow may have to be written, and an end may free a slot."""
+        if not is_only_a_row(command):
             return False
         if isinstance(command, NewExecution):
             return self._definitions.has(command.digest)
@@ -134,15 +135,15 @@ class SqliteLedger:
     def _apply_rows(self, batch: Sequence[Command]) -> list[Any]:
         """Outside of a transaction, a statement is one."""
         self._definitions.begin()
-        claims: dict[str, Claim | FlowManagerError] = {}
         rows: Rows = []
+        answers: list[Any] = []
         for command in batch:
             if isinstance(command, NewExecution):
                 rows.append(start_row(command))
-                claims[command.execution_id] = _claim_of(command, rows[-1])
+                answers.append(_claim_of(command, rows[-1]))
             elif isinstance(command, Step):
                 rows.append(step_row(command))
-        answers = [self._answer(command, claims) for command in batch]
+                answers.append(())
         self._write_steps(rows, batch)
         return answers
 
@@ -227,8 +228,7 @@ class SqliteLedger:
         self._add_definitions(starts)
         rows = [start_row(new) for new in starts]
         self._steps.write(rows)
-        for new, row in zip(starts, rows, strict=True):
-            self._all("add_delivery", outbox_rows(row[1], new.outbox, new.events[-1].at))
+        self._all("add_delivery", [row for new in starts for row in outbox_of_start(new)])
         self._begin_children(starts)
         for new in starts:
             if new.wake is None and new.parent is not None:
@@ -249,8 +249,7 @@ class SqliteLedger:
     def _advance(self, steps: Sequence[Step]) -> None:
         self._write_steps([step_row(step) for step in steps], steps)
         self._mailbox.taken([(step.claim.key, number) for step in steps for number in step.taken])
-        for step in steps:
-            self._all("add_delivery", outbox_rows(step.claim.key, step.outbox, step.at))
+        self._all("add_delivery", [row for step in steps for row in outbox_of_step(step)])
         self._gate.ended([(step.claim.key,) for step in steps if step.wake is None], steps[-1].at)
         self._begin_children(steps)
         for step in steps:

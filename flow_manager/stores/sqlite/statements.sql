@@ -7,7 +7,7 @@ INSERT OR IGNORE INTO definitions (digest, flow_id, text) VALUES (?, ?, ?)
 INSERT INTO tallies (status, ended) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET ended = ended + ?2
 
 -- name: add_wake
--- The one wake reason of a new execution.
+-- The one wake reason of an execution that is opened again.
 INSERT INTO wakes (execution_id, reason, due_at, epoch, last_seq, detail, mail) VALUES (?, ?, ?, ?, ?, ?, ?)
 
 -- name: claim_with_mail

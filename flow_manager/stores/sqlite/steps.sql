@@ -3,7 +3,8 @@
 -- anything; and a batch of nothing else needs no other, as a statement is a transaction.
 
 -- name: prepare_steps
--- Triggers and view belong to the connection that writes, not to the file.
+-- Triggers and view belong to the connection that writes, not to the file. SQLite does not say which of the triggers
+-- of a row comes first, so each kind writes its history itself, behind its fence.
 CREATE TEMP VIEW steps AS SELECT
     '' AS kind,            -- start, move, park, end
     x'' AS execution_id,
